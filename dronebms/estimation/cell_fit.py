@@ -74,7 +74,7 @@ GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
 _SD_WARM = 0.1  # ln; of a flight's resistance, apart from the temperature
 _WARM_FLIGHTS = 10
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
-_STEP_C = 0.15  # and no step
+_STEP_C = 0.32  # a change that counts in full as a step
 _STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of this cell
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
@@ -702,11 +702,10 @@ class CellFit:
         return accepted
 
     def measure_steps(self, cell_v: float, current_a: float) -> None:
-        """Take in a second for the steps of the load: immediate and fast resistance alone."""
-        now, fast, _ = (ohm * self._warm() for ohm in self.model.ohms)
-        level = Level(cell_v, now * current_a + fast * self._fast_a)
-        step_v = now * _STEP_C * self.model.capacity_as / 3600.0
-        self._steps = self._steps.updated(level, step_v, _STEP_GATE * math.exp(self.x[FAST]))
+        """Take in a second for the steps of the load: immediate resistance alone."""
+        ohm, most = self.model.ohms[0] * self._warm(), _STEP_GATE * math.exp(self.x[FAST])
+        step_v = ohm * _STEP_C * self.model.capacity_as / 3600.0
+        self._steps = self._steps.updated(Level(cell_v, ohm * current_a), step_v, most)
 
     def widen(self) -> None:
         """Widen the covariance after a long disagreement: the fit is wrong about the cell."""

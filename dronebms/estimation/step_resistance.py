@@ -8,12 +8,15 @@ second alone, a part of each step would be missed, and the resistance come out t
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 _LAGS = 3
 _SD_V = 0.004  # of a change of the voltage
+_SMALL = 0.25  # of a step; less is no step
+_STRAY_V = 0.05  # a change that is not of this cell; also where the resistance is still unknown
 _LEAST = 0.05  # of the usual resistance
 _NUGGET = 1e-9
 
@@ -42,25 +45,29 @@ class StepResistance:
         """After seconds that are unknown: the next level has no neighbours."""
         return StepResistance(self.normal, self.moment)
 
-    def updated(self, level: Level, least_v: float, most: float) -> "StepResistance":
+    def updated(self, level: Level, step_v: float, most: float) -> "StepResistance":
         """Take in the level of a second.
 
         Args:
             level: one second after the last.
-            least_v: usual change of a step; the noise of smaller ones lowers the resistance.
+            step_v: usual change by a step that counts in full. Smaller ones count less: the noise
+                of their current would lower the resistance.
             most: ratio to the usual resistance from which a change is not one of this cell.
         """
         recent = (*self.recent, level)[-_LAGS - 1 :]
         if len(recent) <= _LAGS:
             return StepResistance(self.normal, self.moment, recent)
-        by = np.diff([one.usual_v for one in recent])
-        largest_v = float(np.abs(by).max())
+        usual = [one.usual_v for one in recent]
+        changes_v = [after - before for before, after in pairwise(usual)]
+        largest_v = max(map(abs, changes_v))
         before, after = recent[1:3]
         fell_v = before.cell_v - after.cell_v
-        if largest_v < least_v or abs(fell_v) > most * largest_v:
+        if largest_v < _SMALL * step_v or abs(fell_v) > _STRAY_V + most * largest_v:
             return StepResistance(self.normal, self.moment, recent)
-        normal = np.outer(by, by).ravel() + self.normal
-        moment = fell_v * by + self.moment
+        by = np.array(changes_v)
+        weight = min(largest_v / step_v, 1.0) ** 2
+        normal = weight * np.outer(by, by).ravel() + self.normal
+        moment = weight * fell_v * by + self.moment
         return StepResistance(tuple(normal.tolist()), tuple(moment.tolist()), recent)
 
     def ratio(self) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CHARGE, FAST, KNOTS, CellModel
 from dronebms.estimation.step_resistance import Level, StepResistance
 
-USUAL_OHM, LEAST_V, MOST = 0.003, 0.003, 3.0
+USUAL_OHM, STEP_V, MOST = 0.003, 0.012, 3.0
 DELAYS_S = (-1.0, -0.6, -0.25, 0.0, 0.25, 0.5, 0.9, 1.0)
 CALM_A, HOVER_A, FAST_A = 0.5, 20.0, 31.0
 
@@ -36,7 +36,7 @@ def seen(t_s: float, delay_s: float, ratio: float) -> Level:
 def after(levels: list[Level]) -> StepResistance:
     steps = StepResistance()
     for level in levels:
-        steps = steps.updated(level, LEAST_V, MOST)
+        steps = steps.updated(level, STEP_V, MOST)
     return steps
 
 
@@ -53,16 +53,16 @@ def test_the_resistance_is_right_with_any_delay_of_up_to_a_second(
 ) -> None:
     levels = [seen(float(t), delay_s, ratio) for t in range(1, 170)]
     found, variance = after(levels).ratio() or (math.nan, math.nan)
-    # Steps that last a second are not sampled alike in both: up to 14 %. Changes of the same
+    # Steps that last a second are not sampled alike in both: up to 16 %. Changes of the same
     # second alone would miss all of a step with a delay of a second.
-    assert found == pytest.approx(ratio, rel=0.15)
+    assert found == pytest.approx(ratio, rel=0.17)
     assert 0.01 < math.sqrt(variance) < 0.2
 
 
 @pytest.mark.parametrize("delay_s", DELAYS_S)
 def test_a_take_off_alone_is_a_step(delay_s: float) -> None:
     levels = [seen(float(t), delay_s, 1.5) for t in range(1, 20)]
-    assert ratio_of(after(levels)) == pytest.approx(1.5, rel=0.15)
+    assert ratio_of(after(levels)) == pytest.approx(1.5, rel=0.17)
 
 
 def test_noise_makes_it_at_most_as_uncertain_as_it_reports() -> None:
@@ -83,7 +83,7 @@ def replace_v(level: Level, added_v: float) -> Level:
 
 
 def test_a_steady_load_and_small_changes_have_no_resistance() -> None:
-    small_a = LEAST_V / USUAL_OHM * 0.9
+    small_a = STEP_V / USUAL_OHM * 0.24
     levels = [Level(4.0, USUAL_OHM * (20.0 + small_a * (t % 2))) for t in range(60)]
     assert after(levels).ratio() is None
     assert after(levels[:3]).ratio() is None
@@ -96,13 +96,26 @@ def test_a_wrong_voltage_next_to_a_step_is_not_taken_for_it() -> None:
     assert ratio_of(after(levels)) == pytest.approx(before, rel=0.1)
 
 
+def test_ripple_of_the_current_that_the_voltage_does_not_follow_is_outweighed() -> None:
+    """A gauge averages the current, so that ripple in both is not the same."""
+    rng = np.random.default_rng(3)
+    levels = [seen(float(t), 0.0, 1.0) for t in range(1, 170)]
+    rippled = [one._replace(usual_v=one.usual_v + rng.normal(0.0, 0.002)) for one in levels]
+    assert ratio_of(after(rippled)) == pytest.approx(1.0, rel=0.15)
+
+
+def test_a_resistance_of_five_times_the_usual_is_found() -> None:
+    levels = [seen(float(t), 0.0, 5.0) for t in range(1, 20)]
+    assert ratio_of(after(levels)) == pytest.approx(5.0, rel=0.05)
+
+
 def test_levels_before_and_after_unknown_seconds_are_no_step() -> None:
     calm, loaded = seen(5.0, 0.0, 1.0), seen(20.0, 0.0, 1.0)
     through = after([calm] * 5 + [loaded] * 5)
     assert through.ratio() is not None
     steps = after([calm] * 5).interrupted()
     for _ in range(5):
-        steps = steps.updated(loaded, LEAST_V, MOST)
+        steps = steps.updated(loaded, STEP_V, MOST)
     assert steps.ratio() is None
 
 
@@ -111,16 +124,19 @@ def test_it_continues_from_its_state_to_the_last_bit() -> None:
     steps = after(levels[:41])  # between the seconds of a step
     again = replace(steps)
     for level in levels[41:]:
-        again = again.updated(level, LEAST_V, MOST)
+        again = again.updated(level, STEP_V, MOST)
     assert again == after(levels)
 
 
 @pytest.mark.parametrize(
-    "changed", [{"normal": (0.0,)}, {"moment": ()}, {"normal": (-1.0,) * 9}], ids=str
+    ("normal", "moment"),
+    [((0.0,), (0.0,) * 3), ((0.0,) * 9, ()), ((-1.0,) * 9, (0.0,) * 3)],
 )
-def test_sums_of_another_size_or_range_are_rejected(changed: dict[str, tuple[float, ...]]) -> None:
+def test_sums_of_another_size_or_range_are_rejected(
+    normal: tuple[float, ...], moment: tuple[float, ...]
+) -> None:
     with pytest.raises(ValueError, match="sums of steps"):
-        StepResistance(**changed)
+        StepResistance(normal, moment)
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.5, 1.0])
