@@ -33,6 +33,7 @@ _MB = 1e6
 _ARPHRD_CAN, _IFF_UP = 280, 1  # of if_arp.h and if.h
 _MODEL = Path("/proc/device-tree/model")  # of a single-board computer
 _STOP = "sudo systemctl stop dronebms"
+_PTY_MAJORS = range(136, 144)  # source: Documentation/admin-guide/devices.txt of Linux
 _SOCKETS = {"udpin": ("udp", "udp6"), "tcp": ("tcp", "tcp6")}  # tables of /proc/net
 _PROCESS = re.compile(r"\(process (\d+)\)")
 
@@ -195,7 +196,7 @@ def _serial(path: Path) -> Trouble | None:
     if wrong is not None:
         text, mend = wrong
         return text, mend or _port_mend()
-    users = programs_using(str(path.resolve()))
+    users = programs_using(path)
     if users:
         text = f"{path} is in use by {', '.join(users)}"
         console = any("getty" in user for user in users)
@@ -217,19 +218,44 @@ def _port_mend() -> str:
     return "plug in the cable; ls /dev/serial/by-id"
 
 
-def programs_using(link: str) -> list[str]:
-    """Programs that have a file or "socket:[inode]" open, as far as this user may see them."""
+def programs_using(port: Path | int) -> list[str]:
+    """Programs that have a port open, as far as this user may see them.
+
+    Args:
+        port: a character device, or the inode of a socket.
+    """
+    try:
+        wanted = _device_of(port.stat()) if isinstance(port, Path) else (stat.S_IFSOCK, port, 0)
+    except OSError:
+        return []
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         if folder.name == str(os.getpid()):
             continue
         try:
-            if any(str(one.readlink()) == link for one in (folder / "fd").iterdir()):
+            if any(_is_open(one, wanted) for one in (folder / "fd").iterdir()):
                 name = (folder / "comm").read_text(errors="replace").strip()
                 found.append(f"{name} (process {folder.name})")
         except OSError:
             continue  # of another user, or ended
     return found
+
+
+def _is_open(link: Path, wanted: tuple[int, int, int]) -> bool:
+    try:
+        return _device_of(link.stat()) == wanted
+    except OSError:  # closed since
+        return False
+
+
+def _device_of(status: os.stat_result) -> tuple[int, int, int]:
+    """What an open file is, whatever name it has in a container or behind a link."""
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFCHR:
+        return kind, status.st_ino, 0
+    # Each container counts its own pseudo-terminals from 0.
+    is_pty = os.major(status.st_rdev) in _PTY_MAJORS
+    return kind, status.st_rdev, status.st_dev if is_pty else 0
 
 
 def _programs_at(kind: str, port: int) -> list[str]:
@@ -243,7 +269,7 @@ def _programs_at(kind: str, port: int) -> list[str]:
         for row in map(str.split, rows):
             listens = kind == "udpin" or row[3] == "0A"  # TCP_LISTEN
             if listens and int(row[1].rpartition(":")[2], 16) == port:
-                found += programs_using(f"socket:[{row[9]}]")
+                found += programs_using(int(row[9]))
     return found
 
 

@@ -87,7 +87,7 @@ def _can_interfaces() -> tuple[str, ...]:
 
 
 def _autopilot(urls: Sequence[str], ports: Sequence[str], clock: Clock) -> FoundAutopilot | None:
-    free = [port for port in ports if not programs_using(str(Path(port).resolve()))]
+    free = [port for port in ports if not programs_using(Path(port))]
     for baud in BAUD_RATES:
         serial = [f"serial:{port}:{baud}" for port in free]
         found = _first_heartbeat([*urls, *serial], clock)

@@ -307,6 +307,54 @@ def test_the_program_that_holds_a_port_is_named_with_the_line_that_ends_it(port:
             assert mends(text) == [f"sudo kill {holder.pid}"]
 
 
+def test_a_port_of_another_container_with_the_same_name_is_free(port: str) -> None:
+    """Each container counts its pseudo-terminals from 0: equal names are other ports."""
+    code = (
+        "import os, sys\n"
+        f"pairs = [os.openpty() for _ in range({port.removeprefix('/dev/pts/')} + 1)]\n"
+        "print(os.ttyname(pairs[-1][1]), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    shell = (
+        "mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts && "
+        "mount --bind /dev/pts/ptmx /dev/ptmx"
+    )
+    words = (
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'{shell} && exec "$0" -c "$1"',
+        sys.executable,
+        code,
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        name = holder.stdout.readline().strip()
+        if not name:
+            pytest.skip("needs the right to mount a file system of pseudo-terminals")
+        assert name == port
+        assert found(f'{VIRTUAL}[mavlink]\nurl = "serial:{port}:57600"\n') == []
+
+
+def test_a_port_is_the_same_behind_another_name(port: str, tmp_path: Path) -> None:
+    other = tmp_path / "by-id"
+    other.symlink_to(port)
+    code = (
+        f"import os, sys; os.open({port!r}, os.O_RDWR | os.O_NOCTTY)\n"
+        "print(flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        (sys.executable, "-c", code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        (line,) = found(f'{VIRTUAL}[mavlink]\nurl = "serial:{other}:57600"\n')
+        assert line.endswith(f"(process {holder.pid})")
+
+
 # ---------------------------------------------------------------------- on a screen
 
 EVERYTHING = (
