@@ -60,3 +60,14 @@ def test_what_the_driver_warns_of_is_logged_once(caplog: pytest.LogCaptureFixtur
         )
     assert caplog.text.count("on another link") == 1
     assert caplog.text.count("of a second sender") == 1
+
+
+@pytest.mark.parametrize("name", [b"", b"BMS_LU", b"BMS_LUB", b"BMS_NOGO", b"ZZZ", b"AAA"])
+def test_a_named_value_of_another_name_is_no_driver(name: bytes) -> None:
+    driver = LuaDriver()
+    frame = mavlink.MAVLink_named_value_float_message(0, name, 1.0).pack(
+        mavlink.MAVLink(None, 1, 1)
+    )
+    driver.receive(mavlink.MAVLink(None).decode(bytearray(frame)), 5.0)
+    assert not driver.is_present(5.0)
+    assert driver.version is None

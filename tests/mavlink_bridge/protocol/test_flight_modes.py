@@ -117,3 +117,13 @@ def test_a_failsafe_is_active_by_status_and_mode(
     autopilot: int, status: int, mode: str, *, active: bool
 ) -> None:
     assert in_failsafe(autopilot, status, mode) is active
+
+
+def test_the_other_modes_of_px4_have_names() -> None:
+    """px4_custom_mode.h: external modes 1 to 8 are sub modes 11 to 18 of AUTO."""
+    names = {sub: mode_name(12, QUAD, 4 << 16 | sub << 24) for sub in range(1, 24)}
+    external = {10 + number: f"EXTERNAL{number}" for number in range(1, 9)}
+    others = {1: "READY", 7: None, 10: "VTOL_TAKEOFF", 19: "GUIDED_COURSE", 20: "DESCEND", 21: None}
+    assert {sub: names[sub] for sub in external | others} == external | others
+    assert mode_name(12, QUAD, 10 << 16) == "TERMINATION"
+    assert mode_name(12, QUAD, 11 << 16) == "ALTITUDE_CRUISE"

@@ -15,7 +15,14 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.chemistry import CHEMISTRIES, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, ReportedCharge, Severity
-from mavlink_bridge.protocol.messages import battery_status, chunks, heartbeat, text_severity
+from mavlink_bridge.protocol.messages import (
+    battery_info,
+    battery_status,
+    chunks,
+    heartbeat,
+    smart_battery_info,
+    text_severity,
+)
 from tests.mavlink_bridge.consumers import ground_station, px4
 from tests.mavlink_bridge.reports import FLYING, SIX_CELLS_V, a_report, an_event
 from tests.mavlink_bridge.wire import CRC_EXTRA, PAYLOAD, battery_status_frame, x25
@@ -430,3 +437,19 @@ def test_the_sum_of_a_receiver_is_that_of_the_cells_or_the_pack_or_0(
         assert shown_v == pytest.approx(voltage_v or 0.0, abs=0.000501)
     if cells_max == 10:
         assert px4(message).voltage_v == shown_v
+
+
+@pytest.mark.parametrize("cells", range(15))
+def test_the_voltages_have_ten_and_four_places(cells: int) -> None:
+    message = battery_status(a_report(cells_v=(3.9,) * cells))
+    assert (len(message.voltages), len(message.voltages_ext)) == (10, 4)
+
+
+@pytest.mark.parametrize(
+    ("cells", "sent"), [(None, 0), (1, 1), (6, 6), (254, 254), (255, 255), (256, 255)]
+)
+def test_the_number_of_cells_fits_its_field(cells: int | None, sent: int) -> None:
+    report = a_report()
+    report = replace(report, pack_data=replace(report.pack_data, cells=cells))
+    assert smart_battery_info(report, battery_id=0).cells_in_series == sent
+    assert battery_info(report, battery_id=0).cells_in_series == sent
