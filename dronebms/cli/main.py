@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entry point of the command line: exit codes (`EXIT_CODES`), and errors as one sentence each."""
 
-import errno
 import gc
 import logging
 import os
@@ -12,20 +11,13 @@ from types import FrameType
 from typing import NoReturn
 
 from dronebms.cli.commands import COMMANDS
-from dronebms.cli.exit_codes import (
-    DONE,
-    FAILED,
-    IN_USE,
-    INTERRUPTED,
-    UNUSABLE,
-    print_stderr,
-)
-from dronebms.core.errors import DroneBmsError, InUseError, RecordingError
+from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, exit_code_of, print_stderr
+from dronebms.core.disk import is_of_the_disk
+from dronebms.core.errors import DroneBmsError
 from dronebms.core.number_format import PrintableFormatter
 from smartbattery.errors import BatteryError
 
 _NEW_OBJECTS = 20_000  # until garbage is searched among them; 700 by default
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,19 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DroneBmsError, BatteryError) as error:
         for line in str(error).split("\n"):
             print_stderr(line)
-        if isinstance(error, InUseError):
-            return IN_USE
-        return FAILED if isinstance(error, (RecordingError, BatteryError)) else UNUSABLE
+        return exit_code_of(error)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         _leave_stdout()
         return DONE
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if not is_of_the_disk(error):
             raise
         _leave_stdout()
-        print_stderr(f"the output cannot be written: {error.strerror}")
+        place = error.filename or "the output"
+        print_stderr(f"{place} cannot be written: {error.strerror}")
         return FAILED
     return code
 

@@ -29,7 +29,7 @@ def replay(options: argparse.Namespace) -> int:
     with replayed(options, missing, learned_packs(options)) as reports:
         lines = replay_module.replay(options.flight, reports, options.out)
     print(printable_lines("\n".join(lines)), file=output)
-    return exit_code_of(missing)
+    return print_missing(missing)
 
 
 def learned_packs(options: argparse.Namespace) -> PackMemoryFolder | None:
@@ -101,7 +101,7 @@ def replayed(
         )
 
 
-def exit_code_of(missing: Sequence[str]) -> int:
+def print_missing(missing: Sequence[str]) -> int:
     """Print the missing parts, and return the exit code."""
     for sentence in missing:
         print_stderr(sentence)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from dronebms.analysis.flight_comparison import compare
 from dronebms.analysis.track import Track, tracks
-from dronebms.cli.replay import exit_code_of, learned_packs, replayed
+from dronebms.cli.replay import learned_packs, print_missing, replayed
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
@@ -42,7 +42,7 @@ def report(options: argparse.Namespace) -> int:
         written_s = options.flight.stat().st_mtime
         written = f"{datetime.fromtimestamp(written_s, UTC):%Y-%m-%d %H:%M} UTC"
         file.write(report_page.page(options.flight.name, batteries, missing, written))
-    return exit_code_of(missing)
+    return print_missing(missing)
 
 
 class _Records:
@@ -104,7 +104,7 @@ def plot(options: argparse.Namespace) -> int:
     missing: list[str] = []
     with atomic_writer(options.out) as file:
         file.buffer.write(plots.picture(_tracks(options, missing), picture_format))
-    return exit_code_of(missing)
+    return print_missing(missing)
 
 
 def _check_output(options: argparse.Namespace, endings: Sequence[str], hint: str = "") -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
-from dronebms.core.disk import sync_folder, write_all
+from dronebms.core.disk import not_written, sync_folder, write_all
 from dronebms.core.errors import ConfigError
 
 _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have 255 bytes
@@ -35,7 +35,8 @@ def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
     existing file keeps its permissions, a new one gets the default ones; a symbolic link stays one.
 
     Raises:
-        ConfigError: the file cannot be written: no such directory, no permission, no space.
+        ConfigError: the file cannot be written: no such directory, no permission.
+        OutputError: the disk is full or fails.
     """
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -47,7 +48,7 @@ def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
     except BrokenPipeError:
         raise  # the reader of a pipe has closed it: the command line handles that
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise not_written(path, error) from error
 
 
 @contextmanager

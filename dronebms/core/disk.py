@@ -9,6 +9,22 @@ import errno
 import os
 from pathlib import Path
 
+from dronebms.core.errors import ConfigError, OutputError
+
+# Of the machine, while the name and place of the output are right (errno(3)).
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def is_of_the_disk(error: OSError) -> bool:
+    """Whether the disk is full or fails; else the output is named wrong or not permitted."""
+    return error.errno in _OF_THE_DISK
+
+
+def not_written(path: Path, error: OSError) -> ConfigError:
+    """The error of an output that cannot be written: an `OutputError` where the disk fails."""
+    kind = OutputError if is_of_the_disk(error) else ConfigError
+    return kind(f"{path} cannot be written: {error.strerror or error}")
+
 
 def write_all(file: int, data: bytes, at: int | None = None) -> None:
     """Write all of the data, at an offset or at the file's position; raises OSError."""

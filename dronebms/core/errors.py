@@ -3,6 +3,7 @@
 
     DroneBmsError
     +-- ConfigError       configuration, scenario, option, file or extra cannot be used  exit 2
+    |   +-- OutputError   disk of an output is full or fails                             exit 1
     +-- FlightLogError    flight log or its sidecar cannot be read                       exit 2
     +-- RecordingError    recording is damaged                                           exit 1
     +-- LinkError         link or cluster: bad URL, or no answer                         exit 2
@@ -18,6 +19,10 @@ class DroneBmsError(Exception):
 
 class ConfigError(DroneBmsError):
     """A configuration, scenario, option, output file or extra that cannot be used."""
+
+
+class OutputError(ConfigError):
+    """An output that the disk has no space for, or fails to write; its name and place are right."""
 
 
 class FlightLogError(DroneBmsError):

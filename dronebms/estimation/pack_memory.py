@@ -29,7 +29,7 @@ from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
 from dronebms.core.chemistry import Chemistry
 from dronebms.core.disk import make_folder
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import ConfigError, OutputError
 from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS, row_at_knots
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED, Adaptation
@@ -427,7 +427,8 @@ class PackMemoryFolder:
             except ConfigError as error:
                 errors.append(error)
         if errors:
-            raise ConfigError("\n".join(map(str, errors)))
+            kind = OutputError if any(isinstance(e, OutputError) for e in errors) else ConfigError
+            raise kind("\n".join(map(str, errors)))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

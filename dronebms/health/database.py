@@ -14,8 +14,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from dronebms.core.disk import make_folder
-from dronebms.core.errors import ConfigError
+from dronebms.core.disk import is_of_the_disk, make_folder
+from dronebms.core.errors import ConfigError, OutputError
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
 from dronebms.core.state import adapter_of, from_json
 from dronebms.health.flight_record import COLUMN_TYPES, FLYING, LOST, SCHEMA, FlightRecord
@@ -246,6 +246,13 @@ def _version(row: Row, name: str) -> int:
     return row[0]
 
 
+def _is_of_the_disk(error: sqlite3.OperationalError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return is_of_the_disk(error)
+    primary = error.sqlite_errorcode & 0xFF  # an extended code has more in its higher bits
+    return primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
 class SqliteFile:
     """An SQLite file, opened for each statement and checked before the first write.
 
@@ -304,6 +311,7 @@ class SqliteFile:
             yield
         except (sqlite3.OperationalError, OSError) as error:  # busy, full, no such file
             why = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{self.name} cannot be used: {why}") from error
+            kind = OutputError if _is_of_the_disk(error) else ConfigError
+            raise kind(f"{self.name} cannot be used: {why}") from error
         except sqlite3.DatabaseError as error:
             raise ConfigError(f"{self.name} is damaged and is not changed: {error}") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from dronebms.core.atomic_file import created
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
-from dronebms.core.disk import write_all
+from dronebms.core.disk import not_written, write_all
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.service_defaults import AUTO
 from dronebms.probe.readout import Readout, read_pack
@@ -106,13 +106,13 @@ class Prober:
         except FileExistsError as error:
             raise ConfigError(f"{path} exists already; recordings are never overwritten") from error
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+            raise not_written(path, error) from error
 
         def write(line: bytes) -> None:
             try:
                 write_all(file.fileno(), line)
             except OSError as error:
-                raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+                raise not_written(path, error) from error
 
         self._bus = RecordingBus(self._bus, lambda transfer: write(_line(transfer.to_json())))
 

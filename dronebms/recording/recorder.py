@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dronebms.core.atomic_file import created
-from dronebms.core.disk import write_all
+from dronebms.core.disk import not_written, write_all
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.report import Event, Severity
@@ -250,6 +250,9 @@ class GrowingFile:
 class SingleFile:
     """A `Store` of one file that is never synced, for simulated flights.
 
+    Attributes:
+        stopped: why it is incomplete, None while it is not.
+
     Raises:
         ConfigError: the file exists already or cannot be created.
     """
@@ -260,7 +263,8 @@ class SingleFile:
         except FileExistsError as error:
             raise ConfigError(f"{path} exists already; recordings are never overwritten") from error
         except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+            raise not_written(path, error) from error
+        self.stopped: ConfigError | None = None
 
     def take(self, block: Block) -> None:
         """Write a block; a full disk stops the recording, not the flight."""
@@ -270,6 +274,7 @@ class SingleFile:
             self._file.append(block.data, synced=False)
         except OSError as error:
             _log.error("recording to %s stopped: %s", self._file.path, error.strerror)
+            self.stopped = not_written(self._file.path, error)
             self.close()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from dronebms import __version__
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import OncePerSecond, SystemClock
+from dronebms.core.disk import not_written
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report, Severity
@@ -242,4 +243,4 @@ class ResultsFile:
                 is_new = not file.seek(0, os.SEEK_END)
                 file.write(self._head + line if is_new else line)
         except OSError as error:
-            raise ConfigError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise not_written(self._path, error) from error

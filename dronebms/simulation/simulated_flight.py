@@ -109,11 +109,22 @@ class Simulation:
 
 
 def recorder_of(options: SimOptions, pack_data: PackData, stack: ExitStack) -> Recorder | None:
-    """Recorder of a flight, `None` if none is configured; raises ConfigError."""
+    """Recorder of a flight, `None` if none is configured.
+
+    Raises:
+        ConfigError: it cannot be written; of a disk that is full later, at the end of the flight.
+    """
     if options.record is None:
         return None
-    recorder = Recorder(SingleFile(options.record), Start((Recorded(pack_data, ADDRESS),)))
-    stack.callback(recorder.close)
+    file = SingleFile(options.record)
+    recorder = Recorder(file, Start((Recorded(pack_data, ADDRESS),)))
+
+    @stack.push
+    def finish(ended_by: type[BaseException] | None, *_: object) -> None:
+        recorder.close()
+        if ended_by is None and file.stopped is not None:
+            raise file.stopped
+
     return recorder
 
 

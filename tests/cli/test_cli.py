@@ -17,9 +17,12 @@ from pathlib import Path
 import pytest
 
 from dronebms import __version__
+from dronebms.cli.exit_codes import EXIT_CODES, exit_code_of
 from dronebms.cli.main import main
+from dronebms.core import errors
 from sim.plant.faults import FAULTS
 from sim.plant.scenario import scenario_names
+from tests.disks import files_limited_to
 
 FLIGHT = Path(__file__).parents[1] / "data" / "flights" / "F13_Marquis2019_P04_1.csv.gz"
 COMMAND = (sys.executable, "-m", "dronebms.cli")
@@ -131,7 +134,6 @@ def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
         "replay FLIGHT --capacity-mah 1",
         "replay FLIGHT --out absent/x.jsonl",
         "replay FLIGHT --out .",
-        "replay FLIGHT --out /dev/full",
         "run",
         "run -c absent.toml",
         "run -c .",
@@ -535,3 +537,82 @@ def test_an_output_that_cannot_be_written_is_one_sentence(
     )
     assert done.returncode == 1
     assert done.stderr == f"dronebms: the output cannot be written: {why}\n"
+
+
+FLOWN = "t_s,voltage_v,current_a,temperature_degc\n" + "".join(
+    f"{t},{24.8 - 0.002 * t - (0 if t < 20 else 0.2 + t % 20 / 100):.3f},"
+    f"{0.1 if t < 20 else 12 + t % 20},25\n"
+    for t in range(200)
+)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Content of every file that has one."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    data = {path: path.read_bytes() for path in files if not path.name.endswith("-shm")}
+    return {path: content for path, content in data.items() if content}
+
+
+PACK = "--cells 6 --capacity-mah 5000 --chemistry lipo --pack-id blue"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"replay flown.csv {PACK} --out FULL",
+        f"replay flown.csv {PACK} --state-dir FULL",
+        f"report flown.csv {PACK} -o FULL.html",
+        f"plot flown.csv {PACK} -o FULL.png",
+        f"packs --state-dir FULL --add flown.csv {PACK}",
+        "packs --state-dir state --export FULL",
+        "packs --state-dir state --csv FULL",
+        "packs --state-dir FULL --import exported.json",
+        "packs --state-dir state blue --name P1",
+        "probe --bus sim:survey --record FULL",
+        "sim --speed max --headless --duration 5 --record FULL",
+        "init --defaults -o FULL",
+        "ardupilot-script -o .",
+    ],
+)
+def test_a_full_disk_is_one_sentence_code_1_and_no_output(
+    dronebms: Shell, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flown.csv").write_text(FLOWN)
+    added = dronebms("packs", "--state-dir", "state", "--add", "flown.csv", *PACK.split())
+    exported = dronebms("packs", "--state-dir", "state", "--export", "exported.json")
+    assert (added.code, exported.code) == (0, 0)
+    before = contents(tmp_path)
+    with files_limited_to(0):
+        done = dronebms(*line.split())
+    assert done.code == 1
+    sentences = [text for text in done.err.splitlines() if text.startswith("dronebms: ")]
+    assert len(sentences) == 1
+    assert re.search(r" cannot be (written|used): (File too large|disk I/O error)$", sentences[0])
+    assert "Traceback" not in done.err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["no/such/folder", "flown.csv/file", "/proc/version"])
+def test_an_output_in_a_wrong_place_is_a_usage_error(
+    dronebms: Shell, out: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flown.csv").write_text(FLOWN)
+    done = dronebms("replay", "flown.csv", *PACK.split(), "--out", out)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"dronebms: {out} cannot be written: ")
+
+
+def test_every_error_has_the_exit_code_that_its_tree_shows() -> None:
+    shown = dict(re.findall(r"\+-- (\w+) .* exit (\d+)\n", str(errors.__doc__)))
+    kinds = {
+        kind.__name__: kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.DroneBmsError)
+    }
+    assert set(shown) == set(kinds) - {"DroneBmsError"}
+    assert {name: exit_code_of(kinds[name]("")) for name in shown} == {
+        name: int(code) for name, code in shown.items()
+    }
+    assert set(map(int, shown.values())) <= set(EXIT_CODES)

@@ -429,9 +429,10 @@ def test_a_simulation_continues_when_its_disk_is_full(tmp_path: Path) -> None:
     done = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-c", limited, *arguments], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 61
     assert done.stderr.count("stopped: File too large") == 1
+    assert done.stderr.endswith(f"dronebms: {path} cannot be written: File too large\n")
     assert "Traceback" not in done.stderr
     assert 19_000 < path.stat().st_size <= 20_000
     steps = [record for record in read_records(path) if isinstance(record, Step)]

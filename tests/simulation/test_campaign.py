@@ -20,13 +20,14 @@ from time import monotonic
 
 import pytest
 
+from dronebms import __version__
 from dronebms.cli.campaign import text_table
 from dronebms.cli.main import main
 from dronebms.core.chemistry import LIPO
-from dronebms.core.errors import ConfigError
+from dronebms.core.errors import ConfigError, OutputError
 from dronebms.core.pack_data import PackData
 from dronebms.protection.limits import every_limit
-from dronebms.simulation.campaign import Campaign, _is_far, fly, read_campaign
+from dronebms.simulation.campaign import Campaign, ResultsFile, _is_far, fly, read_campaign
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.statistics import (
     OUTCOME_JSON,
@@ -38,6 +39,7 @@ from dronebms.simulation.statistics import (
 from sim.emulator.world import World
 from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario
+from tests.disks import files_limited_to
 from tests.mavlink_bridge.loopback import WAIT_S
 
 COMMAND = (sys.executable, "-m", "dronebms.cli", "campaign")
@@ -321,6 +323,23 @@ def test_a_results_file_that_is_a_device_is_rejected(
     campaign = ["campaign", str(folder / "short.toml"), "--runs", "1", "--out", "/dev/full"]
     assert main(campaign) == 2
     assert capsys.readouterr().err == "dronebms: /dev/full cannot be used: it is not a file\n"
+
+
+def test_a_full_disk_is_no_usage_error_and_the_next_run_continues(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    short = Campaign("short", "", (), 5.0, __version__)
+    rows = [FlightOutcome(seed, lowest_cell_v=3.5, hottest_cell_degc=30.0) for seed in (1, 2, 3)]
+    ResultsFile(path, short, print).add(rows[0])
+    with (
+        files_limited_to(path.stat().st_size + 10),
+        pytest.raises(OutputError, match=r"^\S+jsonl cannot be written: File too large$"),
+    ):
+        ResultsFile(path, short, print).add(rows[1])
+    warnings: list[str] = []
+    results = ResultsFile(path, short, warnings.append)
+    assert warnings == [f"{path}: the last line is incomplete and is dropped"]
+    results.add(rows[2])
+    assert list(ResultsFile(path, short, print).rows) == [1, 3]
 
 
 def test_files_of_other_campaigns_are_rejected_and_not_changed(
