@@ -17,7 +17,13 @@ from dronebms.core.bounded_input import BoundError, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs import ardupilot_log, px4_log, telemetry_log
 from dronebms.flightlogs.csv_log import read_csv_log
-from dronebms.flightlogs.flight_log import Columns, FlightLog, check_cells, notes_on
+from dronebms.flightlogs.flight_log import (
+    Columns,
+    FlightLog,
+    check_cells,
+    notes_on,
+    notes_on_times,
+)
 from dronebms.flightlogs.messages import BatteryLog, table
 from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data
 from dronebms.flightlogs.units import check_units
@@ -55,7 +61,11 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
     pack_data = read_pack_data(path, path.with_suffix(".json"), options, logged)
     check_cells(columns, pack_data.cells, path, found.cell_slots)
     check_units(columns, pack_data, path)
-    notes = (*_notes(path, found, battery), *notes_on(columns, path))
+    notes = (
+        *_notes(path, found, battery),
+        *notes_on_times(columns["t_s"], len(found.sample_times_s), path),
+        *notes_on(columns, path),
+    )
     return FlightLog(path.stem, pack_data, columns, notes, found.uid)
 
 
@@ -94,7 +104,7 @@ def _battery_log(path: Path, battery: int) -> BatteryLog:
 def _columns(path: Path, found: BatteryLog, battery: int) -> Columns:
     """Known columns, without those that have no value."""
     with np.errstate(all="ignore"):
-        columns = table(found.topics, path)
+        columns = table(found, path)
     if not len(columns["t_s"]):
         raise FlightLogError(f"{path} has no sample of battery {battery + 1} that can be read")
     return {

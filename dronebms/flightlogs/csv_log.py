@@ -25,6 +25,7 @@ from dronebms.flightlogs.flight_log import (
     TimeLine,
     check_cells,
     notes_on,
+    notes_on_times,
 )
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_pack_data
 from dronebms.flightlogs.units import check_units
@@ -41,11 +42,12 @@ def read_csv_log(path: Path, options: FlightOptions = NO_OPTIONS) -> FlightLog:
         FlightLogError: the file, its sidecar or an option cannot be used, in one sentence.
     """
     name = stem_of(path)
-    columns = _read_table(path)
+    columns, samples = _read_table(path)
+    notes = notes_on_times(columns["t_s"], samples, path)
     pack_data = read_pack_data(path, path.with_name(f"{name}.json"), options)
     check_cells(columns, pack_data.cells, path)
     check_units(columns, pack_data, path)
-    return FlightLog(name, pack_data, columns, notes_on(columns, path))
+    return FlightLog(name, pack_data, columns, (*notes, *notes_on(columns, path)))
 
 
 def stem_of(path: Path) -> str:
@@ -61,8 +63,11 @@ def stem_of(path: Path) -> str:
     raise FlightLogError(f"{path} is not a recording, and its name ends in none of {endings}")
 
 
-def _read_table(path: Path) -> Columns:
-    """Known columns, all of one length; t_s is one of them and grows strictly."""
+def _read_table(path: Path) -> tuple[Columns, int]:
+    """Known columns, and the number of rows.
+
+    The columns have one length; t_s is one of them and grows strictly.
+    """
     rows = _rows(path)
     line, names = next(rows, (1, []))
     if not names:
@@ -71,11 +76,13 @@ def _read_table(path: Path) -> Columns:
     columns: dict[str, MutableSequence[float]] = {name: array("d") for name, _ in indices}
     times_s = columns["t_s"]
     timeline = TimeLine()
+    samples = 0
     for line, row in rows:
         if len(row) != len(names):
             found = f"{len(row)} fields, the header has {len(names)}"
             raise FlightLogError(f"{path}, line {line}: {found}")
         values = [_value(row[index], name, path, line) for name, index in indices]
+        samples += 1
         if timeline.last_s == values[0]:  # the later row replaces the earlier one
             for column in columns.values():
                 column.pop()
@@ -87,7 +94,7 @@ def _read_table(path: Path) -> Columns:
             column.append(value)
     if not times_s:
         raise FlightLogError(f"{path} has a header and no samples")
-    return columns
+    return columns, samples
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -33,6 +33,7 @@ LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in
 _GAP_S = 60.0  # no log is sampled more slowly
 _ALL_GAPS_S = 86_400.0
 _LONGEST_S = 7 * 86_400.0
+_MOST_HIDDEN_FRAC = 0.1  # of the samples: a message may be sent twice, a second have two rows
 _LAST_S = 1e10  # seconds since 1970 have ten digits
 
 # Values by column name. NaN is an empty field, here and nowhere else: a million rows of None
@@ -101,6 +102,27 @@ def notes_on(columns: Columns, path: Path) -> tuple[str, ...]:
     if not all(isnan(value) for value in columns["current_a"]):
         return ()
     return (f"{path.name} has no current: charge used and time left are unknown",)
+
+
+def notes_on_times(times_s: Sequence[float], samples: int, path: Path) -> tuple[str, ...]:
+    """Compare the different times of a log with its number of samples, for the user.
+
+    Of the samples of one time the newest values are read, so that a clock that stands hides the
+    others.
+
+    Raises:
+        FlightLogError: all samples have one time.
+    """
+    if len(times_s) == 1 < samples:
+        raise FlightLogError(
+            f"{path}: all {samples} samples have one time: the clock of the logger stood or ran back"
+        )
+    hidden = samples - len(times_s)
+    if hidden <= _MOST_HIDDEN_FRAC * samples:
+        return ()
+    return (
+        f"{path.name}: {hidden} of {samples} samples have the time of a later one and are left out",
+    )
 
 
 class TimeLine:

@@ -95,19 +95,24 @@ class BatteryLog:
     divided: bool = False  # whether it has cells that are the pack's voltage divided
     uid: str | None = None  # `VehicleState.uid`
 
+    @property
+    def sample_times_s(self) -> Values:
+        """Times of its samples, as they were logged."""
+        times_s = [topic.times_s for topic in self.topics if "voltage_v" in topic.columns]
+        return np.concatenate([*times_s, np.array(())])
 
-def table(topics: Sequence[Topic], path: Path) -> dict[str, Values]:
-    """Columns of equal length, a row for each time of a message with `voltage_v`.
+
+def table(log: BatteryLog, path: Path) -> dict[str, Values]:
+    """Columns of equal length, a row for each time of a sample.
 
     Raises:
         FlightLogError: the times exceed the bounds of a log.
     """
-    with_volts = [topic.times_s for topic in topics if "voltage_v" in topic.columns]
-    times_s = np.unique(_in_order(np.concatenate([*with_volts, np.array(())]), path))
+    times_s = np.unique(_in_order(log.sample_times_s, path))
     check_times(times_s, path)
     before_s = np.concatenate(([-np.inf], times_s[:-1]))
     columns: dict[str, Values] = {"t_s": times_s}
-    for topic in topics:
+    for topic in log.topics:
         for name, values in topic.columns.items():
             known = np.isfinite(values) & np.isfinite(topic.times_s)
             at_s = topic.times_s[known]
@@ -137,9 +142,10 @@ def _in_order(times_s: Values, path: Path) -> Values:
         spike[0] = times_s[0] > times_s[1] and not spike[1]
         spike[-1] = not 0.0 <= last_s <= LONGEST_GAP_S and not spike[-2]
     times_s = times_s[~spike]
-    (back,) = np.nonzero(np.diff(times_s) < -_BACK_S)
+    newest_s = np.maximum.accumulate(times_s)
+    (back,) = np.nonzero(times_s < newest_s - _BACK_S)
     if back.size:
-        from_s, to_s = times_s[back[0]], times_s[back[0] + 1]
+        from_s, to_s = newest_s[back[0]], times_s[back[0]]
         raise FlightLogError(
             f"{path}: its time goes back from {from_s:.1f} to {to_s:.1f} s: logs of two boots?"
         )

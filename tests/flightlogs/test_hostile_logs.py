@@ -3,6 +3,7 @@
 
 import struct
 import tracemalloc
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -89,6 +90,48 @@ def test_a_small_log_is_a_flight(tmp_path: Path, kind: str) -> None:
     assert isinstance(flight, FlightLog)
     assert len(flight.columns["t_s"]) in {59, 60}
     assert flight.columns["cell4_v"][7] == pytest.approx(3.8)
+
+
+def csv_of(times_s: Sequence[float]) -> bytes:
+    head = "t_s,voltage_v,current_a,cell1_v,cell2_v,cell3_v,cell4_v\n"
+    return (head + "".join(f"{t_s},15.2,12,3.8,3.8,3.8,3.8\n" for t_s in times_s)).encode()
+
+
+OF_TIMES: dict[str, Callable[[Sequence[float]], bytes]] = {
+    "csv": csv_of,
+    "bin": lambda times_s: bin_of(*((*BAT, sample(round(t * 1e6), 0, 15.2)) for t in times_s)),
+    "ulg": lambda times_s: ulg_of(BATTERY, *(battery(round(t * 1e6)) for t in times_s)),
+    "tlog": lambda times_s: tlog_of(*((t, status()) for t in times_s)),
+}
+
+
+@pytest.mark.parametrize("kind", OF_TIMES)
+def test_a_log_whose_clock_stands_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    assert read(tmp_path, kind, OF_TIMES[kind]([1000.0] * 300)) == (
+        ": all 300 samples have one time: the clock of the logger stood or ran back"
+    )
+
+
+@pytest.mark.parametrize("kind", OF_TIMES)
+@pytest.mark.parametrize("step_s", [0.5, 0.9, 2.0])
+def test_a_log_whose_clock_runs_back_is_one_sentence(
+    tmp_path: Path, kind: str, step_s: float
+) -> None:
+    sentence = read(tmp_path, kind, OF_TIMES[kind]([1000.0 - step_s * k for k in range(300)]))
+    assert isinstance(sentence, str)
+    assert "one time" in sentence or "goes back" in sentence or "decreases" in sentence
+
+
+@pytest.mark.parametrize("kind", OF_TIMES)
+def test_samples_that_a_coarse_clock_hides_are_counted(tmp_path: Path, kind: str) -> None:
+    flight = read(tmp_path, kind, OF_TIMES[kind]([1000.0 + k // 5 for k in range(300)]))
+    assert isinstance(flight, FlightLog)
+    assert len(flight.columns["t_s"]) == 60
+    (note,) = flight.notes
+    assert note == f"x.{kind}: 240 of 300 samples have the time of a later one and are left out"
+    flight = read(tmp_path, kind, OF_TIMES[kind]([1000.0 + k - (k % 20 == 1) for k in range(300)]))
+    assert isinstance(flight, FlightLog)
+    assert (len(flight.columns["t_s"]), flight.notes) == (285, ())
 
 
 def test_a_pack_voltage_that_an_autopilot_divided_is_no_cell_of_a_telemetry_log(
