@@ -11,7 +11,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -126,12 +126,38 @@ def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
             PackHistory(SqliteFile(path, writes=False), writes=False).flights()
         names = track(options.add, "flights", console=console, disable=not console.is_terminal)
         added = [flight for name in names for flight in _read(Path(name), options, memory)]
-        PackHistory(SqliteFile(path, writes=True), writes=True).put(added)
+        history = PackHistory(SqliteFile(path, writes=True), writes=True)
         flights, files = counted(len(added), "flight"), counted(len(options.add), "file")
-        print_stderr(f"{path}: {flights} read from {files}")
+        # A stored flight has been learned from: judged again, it would be known before it is flown.
+        stored = _store(history, added, lambda old, new: _stated(old) != _stated(new))
+        print_stderr(f"{path}: {flights} of {files}: {stored}")
     imported: Path | None = getattr(options, "import")
     if imported is not None:
         _import(imported, options.state_dir, memory)
+
+
+def _stated(flight: FlightRecord) -> tuple[object, ...]:
+    """Data of a flight that a user gives with it."""
+    return flight.pack, flight.cells, flight.chemistry, flight.rated_mah, flight.vehicle
+
+
+def _store(
+    history: PackHistory,
+    flights: Sequence[FlightRecord],
+    is_other: Callable[[FlightRecord, FlightRecord], bool],
+) -> str:
+    """Store the flights that are new or other than the stored one; what was done with each."""
+    stored = {flight.flight_id: flight for flight in history.flights()}
+    done = dict.fromkeys(("added", "replaced", "already stored"), 0)
+    for flight in flights:
+        old = stored.get(flight.flight_id)
+        if old is not None and not is_other(old, flight):
+            done["already stored"] += 1
+            continue
+        done["added" if old is None else "replaced"] += 1
+        history.put([flight])
+        stored[flight.flight_id] = flight
+    return ", ".join(f"{count} {what}" for what, count in done.items() if count) or "none added"
 
 
 def _write_out(
@@ -236,16 +262,19 @@ def _import(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
         raise ConfigError(f"{path} is not an export of dronebms packs: {reason:.160}") from error
     for sentence in merge(memory, everything):
         print_stderr(sentence)
+    stored = ""
     if flights or labels:
         history = PackHistory(SqliteFile(state_dir / FILE, writes=True), writes=True)
-        history.put(flights)
+        stored = _store(
+            history, flights, lambda old, new: old != replace(new, sequence=old.sequence)
+        )
         known = history.labels()
         names = {label.name for label in known.values()}
         for label in labels:
             if label.pack not in known:  # what is stated here stays
                 history.put_label(replace(label, name=None) if label.name in names else label)
     packs, flown = counted(len(everything.packs), "pack"), counted(len(flights), "flight")
-    print_stderr(f"{path}: {packs} and {flown} read")
+    print_stderr(f"{path}: {packs} and {flown} read{f': {stored}' if flights else ''}")
 
 
 def _fleet(url: str) -> Database:

@@ -57,6 +57,38 @@ def test_a_flight_that_is_added_twice_is_stored_once(
     assert listed["outlook"]["left"] == []
 
 
+def test_what_becomes_of_each_added_flight_is_reported_and_a_stored_one_stays_as_it_was_judged(
+    flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, added = tmp_path / "state", ("--add", str(flight))
+    other = flight.with_name("other.csv")
+    other.write_text(flight.read_text() + "\n200,8,0.1,25.0,4.0,4.0")
+    other.with_suffix(".json").write_text(flight.with_suffix(".json").read_text())
+
+    def reported(*options: str) -> str:
+        assert packs(state, *options) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        return line.removeprefix(f"dronebms: {state / FILE}: ")
+
+    def rows() -> list[FlightRecord]:
+        return PackHistory(SqliteFile(state / FILE, writes=False), writes=False).flights()
+
+    assert reported(*added) == "1 flight of 1 file: 1 added"
+    (first,) = rows()
+    assert reported(*added) == "1 flight of 1 file: 1 already stored"
+    assert rows() == [first]
+    both = (*added, "--add", str(other), *added)
+    assert reported(*both) == "3 flights of 3 files: 1 added, 2 already stored"
+    assert reported(*added, "--vehicle-name", "V1") == "1 flight of 1 file: 1 replaced"
+    assert sorted(row.vehicle or "" for row in rows()) == ["", "V1"]
+    exported = tmp_path / "all.json"
+    assert packs(state, "--export", str(exported)) == 0
+    assert packs(tmp_path / "new", "--import", str(exported)) == 0
+    assert packs(tmp_path / "new", "--import", str(exported)) == 0
+    read = [row for row in capsys.readouterr().err.splitlines() if " read" in row]
+    assert [row.partition(" read: ")[2] for row in read] == ["2 added", "2 already stored"]
+
+
 def test_a_flight_that_is_added_is_learned_from_once(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +150,7 @@ def test_a_flight_that_is_too_short_is_named_as_that(
     rows = flight.read_text().splitlines()
     for count, sentence in (
         (30, "contains no flight of 20 s or more"),
-        (60, "1 flight read from 1 file"),
+        (60, "1 flight of 1 file: 1 added"),
     ):
         flight.write_text("\n".join(rows[: count + 1]))
         packs(tmp_path / "state", "--add", str(flight))
