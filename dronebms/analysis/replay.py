@@ -14,7 +14,14 @@ from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import Keys, PackMemory, ReplayedMemory, recall
-from dronebms.flightlogs import NO_OPTIONS, FlightLog, FlightOptions, FlightSource, read_csv_log
+from dronebms.flightlogs import (
+    NO_OPTIONS,
+    FlightLog,
+    FlightOptions,
+    FlightSource,
+    read_csv_log,
+    resolution_of,
+)
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline, restore_parts
 from dronebms.recording.format import (
@@ -69,6 +76,7 @@ def reports(
     if packs is not None:  # a damaged pack memory is reported before the flight, not after
         recall(packs, flight_keys(flight.pack_data), _raise)
     pipeline = Pipeline(source, flight.pack_data, packs=packs)
+    pipeline.resolution = resolution_of(flight)
     first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
     for t_s in source.ticks():
         yield pipeline.step(t_s, source.vehicle(t_s))

@@ -5,8 +5,15 @@
 """
 
 from dronebms.flightlogs.csv_log import read_csv_log
-from dronebms.flightlogs.flight_log import FlightLog
+from dronebms.flightlogs.flight_log import FlightLog, resolution_of
 from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions
 from dronebms.flightlogs.source import FlightSource
 
-__all__ = ["NO_OPTIONS", "FlightLog", "FlightOptions", "FlightSource", "read_csv_log"]
+__all__ = [
+    "NO_OPTIONS",
+    "FlightLog",
+    "FlightOptions",
+    "FlightSource",
+    "read_csv_log",
+    "resolution_of",
+]

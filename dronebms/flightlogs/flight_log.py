@@ -8,12 +8,14 @@ columns in docs/reference/flight_csv.md.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isnan
 from pathlib import Path
 
 from dronebms.core.bounded_input import MAX_ROWS, BoundError
 from dronebms.core.errors import FlightLogError
 from dronebms.core.pack_data import PackData
+from dronebms.core.resolution import Resolution
 from smartbattery.registers import (
     CELLS,
     CURRENT,
@@ -33,6 +35,8 @@ LONGEST_GAP_S = 86_400.0  # longer: the logger's clock was set, or t_s is not in
 _GAP_S = 60.0  # no log is sampled more slowly
 _ALL_GAPS_S = 86_400.0
 _LONGEST_S = 7 * 86_400.0
+_MOST_STEPS = 1000  # of a coarse quantity: 0.01 V over the range of a small pack
+_DIGITS = 4  # of a value: a sum of rounded cells differs in its last binary digits
 _MOST_HIDDEN_FRAC = 0.1  # of the samples: a message may be sent twice, a second have two rows
 _LAST_S = 1e10  # seconds since 1970 have ten digits
 
@@ -123,6 +127,28 @@ def notes_on_times(times_s: Sequence[float], samples: int, path: Path) -> tuple[
     return (
         f"{path.name}: {hidden} of {samples} samples have the time of a later one and are left out",
     )
+
+
+def resolution_of(log: FlightLog) -> Resolution:
+    """Resolution of a log that has rounded its values.
+
+    A quantity of coarse steps has few different values; one that never changes shows no step.
+    """
+    columns, cells = log.columns, log.pack_data.cells or 1
+    names = [row.name for row in CELL_COLUMNS if row.name in columns]
+    steps_v = [_step_of(columns["voltage_v"], cells), *(_step_of(columns[name]) for name in names)]
+    cell_v = min((step_v for step_v in steps_v if step_v is not None), default=0.0)
+    return Resolution(cell_v, _step_of(columns["current_a"]) or 0.0)
+
+
+def _step_of(column: Sequence[float], parts: int = 1) -> float | None:
+    """Smallest difference of two values of a column, divided by `parts`; None without two."""
+    known = {value for value in column if not isnan(value)}
+    if len(known) > _MOST_STEPS:
+        return 0.0
+    values = sorted({round(value, _DIGITS) for value in known})
+    steps = [high - low for low, high in pairwise(values)]
+    return min(steps) / parts if steps else None
 
 
 class TimeLine:

@@ -21,6 +21,7 @@ from dronebms.core.report import (
     SupplyStatus,
     Verdict,
 )
+from dronebms.core.resolution import FINE
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
@@ -80,6 +81,7 @@ class Pipeline:
 
     Attributes:
         longest_step_s: a longer step is an absence of the loop (`watch_time`).
+        resolution: of the source; that of a log of rounded values is coarse.
         recalled: what was newly loaded from the pack memory, for a recorder.
 
     Args:
@@ -117,6 +119,7 @@ class Pipeline:
         self._latches = _NO_LATCHES
         self._answers_s: float | None = None  # since when a pack answers
         self.longest_step_s = LOG_STEP_S
+        self.resolution = FINE
         self._watch = WatchTime()
         self._recognition = PackRecognition()
         self._plausibility = PlausibilityCheck()
@@ -143,8 +146,10 @@ class Pipeline:
         absent_s = self._watch.step(now_s, self.longest_step_s)
         if absent_s > 0.0:
             self._resume(absent_s)
-        snapshot = self._plausibility.check(snapshot, self._pack_data)
-        snapshot = self._consistency.check(snapshot, self._pack_data, armed=vehicle.armed)
+        snapshot = self._plausibility.check(snapshot, self._pack_data, self.resolution)
+        snapshot = self._consistency.check(
+            snapshot, self._pack_data, self.resolution, armed=vehicle.armed
+        )
         estimate = self._estimator.update(snapshot.undisputed(), vehicle)
         if snapshot.disputed or _is_uncounted(snapshot):
             estimate = _without_charge(estimate)

@@ -4,17 +4,20 @@
 ArduPilot and PX4 latch a battery failsafe at the first report of it. A value that changes by more
 than a pack can is therefore debounced: the previous value is used until the new one has lasted for
 longer than one update of a slow gauge. Readings that do not change at all under load for half a
-minute come from a frozen gauge and are unknown. Volts, amperes, degC, seconds; discharge is
-positive. Source of the bounds: recorded flights, whose largest step is 9 % of the voltage and whose
-longest constant reading is 18 s.
+minute come from a frozen gauge and are unknown. A gauge has 1 mV; a log may have rounded its values
+to 0.1 V, which lets them stand for longer: until the charge that was used explains a step. Volts,
+amperes, degC, seconds; discharge is positive. Source of the bounds: recorded flights, whose largest
+step is 9 % of the voltage and whose longest constant reading is 18 s.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from dronebms.core.chemistry import Chemistry
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
+from dronebms.core.resolution import FINE, Resolution
 from smartbattery.snapshot import CELL_FIELDS, UNIDENTIFIED, Identity, Snapshot
 from smartbattery.values import changed
 
@@ -23,6 +26,10 @@ _STEP_BURSTS = 2.0  # times the chemistry's 10 s current
 _STEP_K = 10.0
 _UNKNOWN_CAPACITY_MAH = 10_000.0  # of a large pack: no step of a small one is rejected
 _FROZEN_S = 30.0
+# Of the charge: the curve is as flat as this in the middle, and no coarser log is waited for.
+_FLAT_FROM_FRAC, _FLAT_TO_FRAC = 0.3, 0.7
+_HIDDEN_MARGIN, _MOST_HIDDEN_FRAC = 2.0, 0.15
+_HOUR_S = 3600.0
 _LOAD_C = 0.3  # below it, on the ground, constant readings are normal
 
 
@@ -76,8 +83,16 @@ class PlausibilityCheck:
         state = self._state
         self._state = changed(state, moved_s=state.moved_s + absent_s)
 
-    def check(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        """The snapshot without implausible steps; unknown while the gauge is frozen."""
+    def check(
+        self, snapshot: Snapshot, pack_data: PackData, resolution: Resolution = FINE
+    ) -> Snapshot:
+        """The snapshot without implausible steps; unknown while the gauge is frozen.
+
+        Args:
+            snapshot: of the source.
+            pack_data: rated data of the pack.
+            resolution: of the readings.
+        """
         identity = snapshot.identity
         if not is_same_pack(self._state.identity, identity):
             self._state = PlausibilityState()
@@ -86,7 +101,11 @@ class PlausibilityCheck:
             self._state = changed(self._state, identity=known)
         capacity_ah = (pack_data.capacity_mah or _UNKNOWN_CAPACITY_MAH) / 1000.0
         frozen_s = self._frozen_s(snapshot, _LOAD_C * capacity_ah)
-        if frozen_s > _FROZEN_S:
+        hidden_s = 0.0
+        if resolution.cell_v and snapshot.current_a:
+            hidden_frac = _hidden_frac(resolution.cell_v, pack_data.chemistry)
+            hidden_s = hidden_frac * capacity_ah * _HOUR_S / snapshot.current_a
+        if frozen_s > max(_FROZEN_S, hidden_s):
             return snapshot.unknown(snapshot.t_s, f"gauge readings frozen for {frozen_s:.0f} s")
         step_a = _STEP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
         voltage_v = self._voltage(snapshot, "voltage_v", snapshot.voltage_v)
@@ -149,3 +168,10 @@ class PlausibilityCheck:
         after = before.after(value, snapshot.read_at_s.get(name, snapshot.t_s), step)
         self._state.values[name] = after
         return after.accepted
+
+
+def _hidden_frac(resolution_v: float, chemistry: Chemistry) -> float:
+    """Share of the charge that can be used before a cell's voltage falls by a step."""
+    flat_v = chemistry.open_circuit_v(_FLAT_TO_FRAC) - chemistry.open_circuit_v(_FLAT_FROM_FRAC)
+    step_frac = resolution_v * (_FLAT_TO_FRAC - _FLAT_FROM_FRAC) / flat_v
+    return min(_HIDDEN_MARGIN * step_frac, _MOST_HIDDEN_FRAC)

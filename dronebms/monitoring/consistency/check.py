@@ -10,7 +10,8 @@ from statistics import fmean, median
 from typing import Any, ClassVar
 
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH, PackData
-from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Wrong
+from dronebms.core.resolution import FINE, Resolution
+from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Evidence, Wrong
 from dronebms.monitoring.consistency.voltages import (
     Fault,
     VoltageSample,
@@ -75,17 +76,23 @@ class ConsistencyCheck:
         )
 
     def check(
-        self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None = None
+        self,
+        snapshot: Snapshot,
+        pack_data: PackData,
+        resolution: Resolution = FINE,
+        *,
+        armed: bool | None = None,
     ) -> Snapshot:
         """The snapshot without rejected and disputed readings.
 
         Args:
             snapshot: plausible readings.
             pack_data: rated data; without a capacity the current is not compared.
+            resolution: of the readings.
             armed: of the vehicle, None if unknown: then the pack may fly.
         """
         checked = self._checked_voltages(snapshot, pack_data)
-        checked = self._checked_current(checked, pack_data, armed=armed)
+        checked = self._checked_current(checked, pack_data, resolution, armed=armed)
         checked = self._checked_charge(checked, snapshot)
         if not checked.doubts:
             return checked
@@ -144,14 +151,22 @@ class ConsistencyCheck:
     # ------------------------------------------------------------------ current and charge
 
     def _checked_current(
-        self, snapshot: Snapshot, pack_data: PackData, *, armed: bool | None
+        self,
+        snapshot: Snapshot,
+        pack_data: PackData,
+        resolution: Resolution,
+        *,
+        armed: bool | None,
     ) -> Snapshot:
         current_a, capacity_mah = snapshot.current_a, pack_data.capacity_mah
         if capacity_mah is None:
             return snapshot
         if current_a is not None:
             self._currents = self._counted(snapshot, current_a, capacity_mah)
-            self._gather(snapshot, current_a, pack_data, capacity_mah, armed=armed)
+            sample = self._gathered(snapshot, current_a, pack_data)
+            if sample is not None:
+                evidence = Evidence(pack_data, capacity_mah, snapshot.average_a, resolution, armed)
+                self._currents = self._currents.added(sample, evidence)
         state = self._currents
         wrong, rates_a = state.wrong, state.rates_a
         if wrong is Wrong.DISPUTED and rates_a is not None:
@@ -196,21 +211,15 @@ class ConsistencyCheck:
             counts = counts.read(read_s, mah, snapshot.full_mah, capacity_mah)
         return state.counting(counts, restarted=restarted)
 
-    def _gather(
-        self,
-        snapshot: Snapshot,
-        current_a: float,
-        pack_data: PackData,
-        capacity_mah: float,
-        *,
-        armed: bool | None,
-    ) -> None:
-        """Gather the means of a second, and judge it when it is whole."""
+    def _gathered(
+        self, snapshot: Snapshot, current_a: float, pack_data: PackData
+    ) -> CurrentSample | None:
+        """Gather the means of a second; None until it is whole."""
         cell_v = _middle_cell(snapshot, pack_data)
         read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
         if cell_v is None:
             self._begin_second(None)
-            return
+            return None
         cells = pack_data.cells or len(snapshot.cells_v)
         pack_v = None if "voltage_v" in snapshot.disputed else snapshot.voltage_v
         currents_a, cells_v, shares_v = self._currents_a, self._cells_v, self._shares_v
@@ -220,14 +229,12 @@ class ConsistencyCheck:
         for readings in (currents_a, cells_v, shares_v):
             del readings[:-_MOST_READINGS]
         if self._second_s is not None and read_s - self._second_s < _SECOND_S:
-            return
+            return None
         still = current_a == self._last_a and min(currents_a) == max(currents_a)
         sample = CurrentSample(read_s, fmean(currents_a), fmean(cells_v), fmean(shares_v), still)
         self._begin_second(read_s)
         self._last_a = current_a
-        self._currents = self._currents.added(
-            sample, pack_data, capacity_mah, snapshot.average_a, armed=armed
-        )
+        return sample
 
 
 def _middle_cell(snapshot: Snapshot, pack_data: PackData) -> float | None:

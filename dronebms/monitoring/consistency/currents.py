@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean, median
 
-from dronebms.core.chemistry import Chemistry
 from dronebms.core.pack_data import LOAD_C, PackData
+from dronebms.core.resolution import Resolution
 from smartbattery.values import changed
 
 # Response of the cells, between the medians of two times of 5 s with 2 s between them: two seconds
@@ -77,6 +77,37 @@ class CurrentSample:
     cell_v: float  # median of the cells
     share_v: float  # a cell's share of the pack's voltage
     still: bool  # the current was the same to the bit as in the second before
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the samples are judged by."""
+
+    pack_data: PackData
+    capacity_mah: float
+    average_a: float | None  # the gauge's own
+    resolution: Resolution  # of the readings
+    armed: bool | None  # None: the pack may fly
+
+    @property
+    def ah(self) -> float:
+        """Rated capacity."""
+        return self.capacity_mah / 1000.0
+
+    @property
+    def flies(self) -> bool:
+        """Whether the pack flies or may fly."""
+        return self.armed is not False
+
+    @property
+    def ohm(self) -> float:
+        """Resistance of a new cell."""
+        return self.pack_data.chemistry.resistance_mohm_ah / 1000.0 / self.ah
+
+    @property
+    def hidden_v(self) -> float:
+        """Change of a cell's voltage that the resolution of voltage and current explains."""
+        return self.resolution.cell_v + self.resolution.current_a * self.ohm
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,24 +256,14 @@ class CurrentState:
             return f"falls at {self.rates_a[1]:.0f} A"
         return f"jumped {-self.counts.jumped_mah:+.0f} mAh"
 
-    def added(
-        self,
-        sample: CurrentSample,
-        pack_data: PackData,
-        capacity_mah: float,
-        average_a: float | None,
-        *,
-        armed: bool | None,
-    ) -> "CurrentState":
-        """State after a second; `average_a` is the gauge's own."""
+    def added(self, sample: CurrentSample, by: Evidence) -> "CurrentState":
+        """State after a second."""
         gap = bool(self.samples) and sample.t_s - self.samples[-1].t_s > _MOST_GAP_S
         samples = (sample,) if gap else (*self.samples, sample)[-_SAMPLES:]
-        ah = capacity_mah / 1000.0
-        flies = armed is not False
-        state = _charged(changed(self, samples=samples), sample, ah, flies=flies)
-        state = _responded(state, ah, pack_data.chemistry)
-        state = _counted(state, ah, average_a, flies=flies)
-        return _decided(state, sample.t_s, ah, flies=flies)
+        state = _charged(changed(self, samples=samples), sample, by)
+        state = _responded(state, by)
+        state = _counted(state, by)
+        return _decided(state, sample.t_s, by.ah, flies=by.flies)
 
 
 def _refuted(state: CurrentState, why: str) -> CurrentState:
@@ -253,20 +274,21 @@ def _refuted(state: CurrentState, why: str) -> CurrentState:
     return changed(state, refuted_s=now_s, last=counts.newest, why=why, suspect=False)
 
 
-def _charged(state: CurrentState, sample: CurrentSample, ah: float, *, flies: bool) -> CurrentState:
+def _charged(state: CurrentState, sample: CurrentSample, by: Evidence) -> CurrentState:
     """Compare a charging current in flight with the cells."""
-    if not flies or sample.current_a > -_CHARGE_C * ah:
+    if not by.flies or sample.current_a > -_CHARGE_C * by.ah:
         return changed(state, charging_s=None)
     if state.charging_s is None:
         return changed(state, charging_s=sample.t_s, charging_v=sample.cell_v)
-    if sample.t_s - state.charging_s < _CHARGE_S or sample.cell_v > state.charging_v - _FALL_V:
+    fall_v = _FALL_V + by.hidden_v
+    if sample.t_s - state.charging_s < _CHARGE_S or sample.cell_v > state.charging_v - fall_v:
         return state
     return _refuted(state, f"current {sample.current_a:.1f} A, cells fall")
 
 
-def _responded(state: CurrentState, ah: float, chemistry: Chemistry) -> CurrentState:
+def _responded(state: CurrentState, by: Evidence) -> CurrentState:
     """Compare a step of the current with the response of the cells, relative to a new cell's."""
-    ohm = chemistry.resistance_mohm_ah / 1000.0 / ah
+    ah, ohm, chemistry = by.ah, by.ohm, by.pack_data.chemistry
     samples = state.samples[-_COMPARED:]
     if len(samples) < _COMPARED:
         return changed(state, suspect=False)
@@ -277,17 +299,18 @@ def _responded(state: CurrentState, ah: float, chemistry: Chemistry) -> CurrentS
     steps_v = [b - a for a, b in zip(before[1:], after[1:], strict=True)]
     step_v = min(steps_v, key=abs)
     response = max([-volts / step_a / ohm for volts in steps_v]) if step_a else 0.0
+    hidden = by.hidden_v / abs(step_a) / ohm if step_a else 0.0
     # Above its continuous rating the discharge itself moves the voltage as much as a step does.
     flows_a = min(abs(after_a), *(abs(rate_a) for rate_a in state.rates_a or (after_a,)))
     is_step = abs(step_a) >= _STEP_C * ah and flows_a <= chemistry.continuous_c * ah
-    if is_step and response <= _NO_RESPONSE:
+    if is_step and response + hidden <= _NO_RESPONSE:
         if state.suspect:
             return _refuted(state, f"current step {step_a:.0f} A without response")
         return changed(state, suspect=True)
     why = None
-    if _is_stuck(state.samples, ah, _STUCK_S):
+    if _is_stuck(state.samples, by, _STUCK_S):
         why = f"current stuck at {after_a:.1f} A"
-    elif _is_abrupt(samples, step_v) and abs(step_a) * ohm * _NO_CURRENT < abs(step_v):
+    elif _is_abrupt(samples, step_v, by) and abs(step_a) * ohm * _NO_CURRENT < abs(step_v):
         if max(abs(before_a), abs(after_a)) > _REST_C * ah:
             why = f"current stuck at {after_a:.1f} A" if all(s.still for s in samples) else None
         elif step_v < 0.0:
@@ -305,33 +328,31 @@ def _middle(samples: Sequence[CurrentSample]) -> tuple[float, float, float]:
     return current_a, cell_v, share_v
 
 
-def _is_stuck(samples: Sequence[CurrentSample], ah: float, count: int) -> bool:
+def _is_stuck(samples: Sequence[CurrentSample], by: Evidence, count: int) -> bool:
     """Whether a load stands still to the bit for some seconds while the cells fluctuate."""
     recent = samples[-count:]
     if len(recent) < count or not all(sample.still for sample in recent):
         return False
-    if recent[-1].current_a < LOAD_C * ah:
+    if recent[-1].current_a < LOAD_C * by.ah:
         return False
     parts = (recent[k : k + _MEAN] for k in range(0, count, _MEAN))
     means_v = [fmean([sample.cell_v for sample in part]) for part in parts]
     # Second differences of neighbours: what is left of a discharge at a constant load is no more
     # than the noise of a mean.
     bends_v = [a - 2.0 * b + c for a, b, c in zip(means_v, means_v[1:], means_v[2:], strict=False)]
-    return math.sqrt(fmean([bend_v**2 for bend_v in bends_v])) >= _FLUCTUATES_V
+    return math.sqrt(fmean([bend_v**2 for bend_v in bends_v])) >= _FLUCTUATES_V + by.hidden_v
 
 
-def _is_abrupt(samples: Sequence[CurrentSample], step_v: float) -> bool:
+def _is_abrupt(samples: Sequence[CurrentSample], step_v: float, by: Evidence) -> bool:
     """Whether the cells stepped as with a load, within 2 s."""
     cells_v = [sample.cell_v for sample in samples]
     steps_v = [abs(after - before) for before, after in zip(cells_v, cells_v[2:], strict=False)]
-    return abs(step_v) >= _SAG_V and max(steps_v) >= _ABRUPT_FRAC * abs(step_v)
+    return abs(step_v) >= _SAG_V + by.hidden_v and max(steps_v) >= _ABRUPT_FRAC * abs(step_v)
 
 
-def _counted(
-    state: CurrentState, ah: float, average_a: float | None, *, flies: bool
-) -> CurrentState:
+def _counted(state: CurrentState, by: Evidence) -> CurrentState:
     """Decide on counts that contradict each other; the verdict stays until they agree."""
-    counts, rates_a = state.counts, state.rates_a
+    ah, counts, rates_a = by.ah, state.counts, state.rates_a
     currents_a = [sample.current_a for sample in state.samples]
     lag_mah = (max(currents_a) - min(currents_a)) * _LAG_S / 3.6
     floor_mah = counts.floor_mah(ah * 1000.0)
@@ -340,9 +361,9 @@ def _counted(
         return changed(state, mismatch=None)
     if state.mismatch is not None or worst_mah < floor_mah + lag_mah or rates_a is None:
         return state
-    if _is_stuck(state.samples, ah, _MISMATCHED_S):
+    if _is_stuck(state.samples, by, _MISMATCHED_S):
         return _refuted(state, f"current stuck at {currents_a[-1]:.1f} A")
-    wrong = _mismatched(*rates_a, ah, average_a, counts.full_frac, flies=flies)
+    wrong = _mismatched(*rates_a, ah, by.average_a, counts.full_frac, flies=by.flies)
     return changed(state, mismatch=wrong)
 
 
