@@ -121,19 +121,38 @@ def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:
     if not options.add and (flight_options(options) != NO_OPTIONS or options.battery > 1):
         raise ConfigError("the data of a flight's pack are given with the flight: --add is missing")
     if options.add:
-        console = Console(stderr=True)
-        if path.exists() and path.stat().st_size:  # one that cannot be used, before the work
-            PackHistory(SqliteFile(path, writes=False), writes=False).flights()
-        names = track(options.add, "flights", console=console, disable=not console.is_terminal)
-        added = [flight for name in names for flight in _read(Path(name), options, memory)]
-        history = PackHistory(SqliteFile(path, writes=True), writes=True)
-        flights, files = counted(len(added), "flight"), counted(len(options.add), "file")
-        # A stored flight has been learned from: judged again, it would be known before it is flown.
-        stored = _store(history, added, lambda old, new: _stated(old) != _stated(new))
-        print_stderr(f"{path}: {flights} of {files}: {stored}")
+        _add(path, options, memory)
     imported: Path | None = getattr(options, "import")
     if imported is not None:
         _import(imported, options.state_dir, memory)
+
+
+def _add(path: Path, options: argparse.Namespace, memory: PackMemoryFolder) -> None:
+    """Add the flights of each file, as soon as it is read: its flights are learned from then."""
+    console = Console(stderr=True)
+    if path.exists() and path.stat().st_size:  # one that cannot be used, before the work
+        PackHistory(SqliteFile(path, writes=False), writes=False).flights()
+    done, files = _nothing_done(), 0
+    try:
+        for name in track(options.add, "flights", console=console, disable=not console.is_terminal):
+            flights = _read(Path(name), options, memory)
+            history = PackHistory(SqliteFile(path, writes=True), writes=True)
+            # A stored flight has been learned from: judged again, it would be known before it is
+            # flown.
+            _store(history, flights, done, lambda old, new: _stated(old) != _stated(new))
+            files += 1
+    finally:  # also of the files before one that cannot be read, and before Ctrl-C
+        if files:
+            flights_done, read = counted(sum(done.values()), "flight"), counted(files, "file")
+            print_stderr(f"{path}: {flights_done} of {read}: {_shown(done)}")
+
+
+def _nothing_done() -> dict[str, int]:
+    return dict.fromkeys(("added", "replaced", "already stored"), 0)
+
+
+def _shown(done: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in done.items() if count)
 
 
 def _stated(flight: FlightRecord) -> tuple[object, ...]:
@@ -144,11 +163,11 @@ def _stated(flight: FlightRecord) -> tuple[object, ...]:
 def _store(
     history: PackHistory,
     flights: Sequence[FlightRecord],
+    done: dict[str, int],
     is_other: Callable[[FlightRecord, FlightRecord], bool],
-) -> str:
-    """Store the flights that are new or other than the stored one; what was done with each."""
+) -> None:
+    """Store the flights that are new or other than the stored one; count what was done."""
     stored = {flight.flight_id: flight for flight in history.flights()}
-    done = dict.fromkeys(("added", "replaced", "already stored"), 0)
     for flight in flights:
         old = stored.get(flight.flight_id)
         if old is not None and not is_other(old, flight):
@@ -157,7 +176,6 @@ def _store(
         done["added" if old is None else "replaced"] += 1
         history.put([flight])
         stored[flight.flight_id] = flight
-    return ", ".join(f"{count} {what}" for what, count in done.items() if count) or "none added"
 
 
 def _write_out(
@@ -262,19 +280,17 @@ def _import(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
         raise ConfigError(f"{path} is not an export of dronebms packs: {reason:.160}") from error
     for sentence in merge(memory, everything):
         print_stderr(sentence)
-    stored = ""
+    done = _nothing_done()
     if flights or labels:
         history = PackHistory(SqliteFile(state_dir / FILE, writes=True), writes=True)
-        stored = _store(
-            history, flights, lambda old, new: old != replace(new, sequence=old.sequence)
-        )
+        _store(history, flights, done, lambda old, new: old != replace(new, sequence=old.sequence))
         known = history.labels()
         names = {label.name for label in known.values()}
         for label in labels:
             if label.pack not in known:  # what is stated here stays
                 history.put_label(replace(label, name=None) if label.name in names else label)
     packs, flown = counted(len(everything.packs), "pack"), counted(len(flights), "flight")
-    print_stderr(f"{path}: {packs} and {flown} read{f': {stored}' if flights else ''}")
+    print_stderr(f"{path}: {packs} and {flown} read{f': {_shown(done)}' if flights else ''}")
 
 
 def _fleet(url: str) -> Database:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import CHEMISTRIES
@@ -36,6 +37,7 @@ FilePath = Annotated[PrintableText, Field(min_length=1)]
 Name = Annotated[PrintableText, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+_SENTENCE = "sentence"  # type of an error
 _MOST_NAMES = 20  # that an error sentence lists
 _MOST_ERRORS = 100  # that are listed
 _MOST_CHARS = 4096  # of a line
@@ -59,6 +61,11 @@ class Names:
             raise ValueError(f"one of {', '.join(self.known)}")
         near = difflib.get_close_matches(name, self.known, n=1, cutoff=0.0)
         raise ValueError(f"one of {len(self.known)} names, of which {near[0]} is the nearest")
+
+
+def sentence(text: str) -> PydanticCustomError:
+    """Error of a validator whose text is a sentence by itself, to follow the key."""
+    return PydanticCustomError(_SENTENCE, "{text}", {"text": text})
 
 
 def one_of(names: Iterable[str]) -> AfterValidator:
@@ -170,6 +177,8 @@ def _sentence(
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
         return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
+    if kind == _SENTENCE:
+        return f"{key}: {message}"
     expected = expectation(message)
     shown = "" if isinstance(given, dict | list) else f", not {reprlib.repr(given)}"
     return f"{key}: expected {expected}{shown}" if key else expected

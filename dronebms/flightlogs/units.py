@@ -69,7 +69,7 @@ def _reasons(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]:
     for row in COLUMNS:
         known = _known(columns.get(row.name))
         if known.size:
-            usual[row.name] = value = float(np.median(known))
+            usual[row.name] = value = _median(known)
             if not row.low <= value <= row.high:
                 low, high = row.low, row.high
                 if row.name == "voltage_v" and pack_data.cells:
@@ -86,6 +86,11 @@ def _reasons(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]:
     if soc_pct.size and soc_pct.max() <= 1 and np.any(soc_pct % 1):
         yield f"gauge_soc_pct is at most {soc_pct.max():g} %: a fraction?"
     yield from _of_charge(columns, pack_data)
+
+
+def _median(values: Values) -> float:
+    """The median; of two largest numbers too, whose sum is none."""
+    return float(np.median(values / 2.0)) * 2.0
 
 
 def _known(column: Values | None) -> Values:

@@ -43,6 +43,7 @@ from dronebms.core.toml_schema import (
     Section,
     one_of,
     read_text,
+    sentence,
     validated,
 )
 from dronebms.dronecan import battery_address
@@ -123,7 +124,7 @@ def _check_scenario(name: str) -> None:
     try:
         load_scenario(name)
     except ConfigError as error:
-        raise ValueError("; ".join(str(error).splitlines())) from error
+        raise sentence("; ".join(str(error).splitlines())) from error
 
 
 def _seven_bits(address: int) -> int:

@@ -89,6 +89,21 @@ def test_what_becomes_of_each_added_flight_is_reported_and_a_stored_one_stays_as
     assert [row.partition(" read: ")[2] for row in read] == ["2 added", "2 already stored"]
 
 
+def test_a_file_that_cannot_be_read_loses_no_flight_of_the_files_before_it(
+    flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text("nothing")
+    state = tmp_path / "state"
+    assert packs(state, "--add", str(flight), "--add", str(bad)) == 2
+    added, refused = capsys.readouterr().err.splitlines()
+    assert added.endswith(": 1 flight of 1 file: 1 added")
+    assert refused.startswith(f"dronebms: {bad}, line 1: ")
+    history = PackHistory(SqliteFile(state / FILE, writes=False), writes=False)
+    assert [row.pack for row in history.flights()] == ["blue"]
+    assert PackMemoryFolder(state / LEARNED_FOLDER).load("blue") is not None
+
+
 def test_a_flight_that_is_added_is_learned_from_once(
     flight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

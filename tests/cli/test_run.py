@@ -211,7 +211,10 @@ def test_control_c_is_code_130(tmp_path: Path, ground: Ground) -> None:
     ("text", "error"),
     [
         (f'{VIRTUAL}[[limit]]\nid = "hot"\nclear = 90.0\n', "'hot': clear 90 must be below trip"),
-        ('[[battery]]\nbus = "sim:nowhere"\n', "'nowhere' is not a scenario"),
+        (
+            '[[battery]]\nbus = "sim:nowhere"\n',
+            r"battery\.1\.bus: 'nowhere' is not a scenario \(bq40, ",
+        ),
         (f'{VIRTUAL}[mavlink]\nurl = "pigeon:1"\n', "mavlink.url: expected udpout:"),
     ],
 )

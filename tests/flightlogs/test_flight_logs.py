@@ -699,6 +699,7 @@ UNITS = [
     ("voltage_v", times(100), r"voltage_v 15\d+(\.\d+)? is outside 1-150 V: centivolts\?"),
     ("voltage_v", times(0), r"voltage_v has no value but 0 and unknown"),
     ("voltage_v", times(1e6), r"voltage_v \S+ is outside 1-150 V$"),
+    ("voltage_v", times(1e307), r"voltage_v 1\.\d+e\+308 is outside 1-150 V$"),
     ("voltage_v", times(0.25), r"voltage_v 3\.\d+ is not that of 4 cells"),
     ("current_a", times(1000), r"current_a \d+ is outside -1000-1000 A: milliamperes or centia"),
     ("current_a", times(-1000), r"current_a -\d+ is outside .*: milliamperes or centia"),
