@@ -10,26 +10,34 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from dronebms.cli.commands import COMMANDS
-from dronebms.cli.exit_codes import DONE, FAILED, INTERRUPTED, exit_code_of, print_stderr
-from dronebms.core.disk import is_of_the_disk
-from dronebms.core.errors import DroneBmsError
-from dronebms.core.number_format import PrintableFormatter
-from smartbattery.errors import BatteryError
-
+_DONE, _INTERRUPTED = 0, 130  # as `exit_codes` has them, which loads more
 _NEW_OBJECTS = 20_000  # until garbage is searched among them; 700 by default
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code."""
-    _open_standard_streams()
-    start_quickly()
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run a command and return its exit code; Ctrl-C ends it silently, while it is loaded too."""
+    try:
+        _open_standard_streams()
+        start_quickly()
+        signal.signal(signal.SIGTERM, _terminated)
+        return _run(argv)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    # ruff: noqa: PLC0415 - loading is interrupted silently
+    from dronebms.cli.commands import COMMANDS
+    from dronebms.cli.exit_codes import DONE, FAILED, exit_code_of, print_stderr
+    from dronebms.cli.options import parser
+    from dronebms.core.disk import is_of_the_disk
+    from dronebms.core.errors import DroneBmsError
+    from dronebms.core.number_format import PrintableFormatter
+    from smartbattery.errors import BatteryError
+
     if logging.lastResort is not None:  # the log of every command but the service
         logging.lastResort.setFormatter(PrintableFormatter())
     try:
-        from dronebms.cli.options import parser  # noqa: PLC0415 - Ctrl-C while loading ends silently
-
         options = parser(COMMANDS).parse_args(argv)
         code: int = options.run(options)
         sys.stdout.flush()
@@ -37,8 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).split("\n"):
             print_stderr(line)
         return exit_code_of(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         _leave_stdout()
         return DONE
@@ -82,4 +88,4 @@ def _leave_stdout() -> None:
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(DONE)
+    raise SystemExit(_DONE)

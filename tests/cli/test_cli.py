@@ -604,6 +604,23 @@ def test_an_output_in_a_wrong_place_is_a_usage_error(
     assert done.err.startswith(f"dronebms: {out} cannot be written: ")
 
 
+def test_ctrl_c_while_a_command_is_loaded_is_silent() -> None:
+    script = (
+        "import sys; from dronebms.cli.main import main\n"
+        "print(*sorted(name for name in sys.modules if name.startswith(('dronebms', 'smart'))))\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_): raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "sys.exit(main(['--help']))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    # What is loaded before `main` runs is short: a traceback would show in that time.
+    assert done.stdout.split() == ["dronebms", "dronebms.cli", "dronebms.cli.main"]
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_every_error_has_the_exit_code_that_its_tree_shows() -> None:
     shown = dict(re.findall(r"\+-- (\w+) .* exit (\d+)\n", str(errors.__doc__)))
     kinds = {
