@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
@@ -80,6 +81,9 @@ def _open_standard_streams() -> None:
     for file, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(file, "w", closefd=False))  # noqa: SIM115 - a number
+    # A name from outside may have characters that the encoding of a terminal has not.
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _leave_stdout() -> None:

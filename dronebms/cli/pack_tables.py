@@ -29,6 +29,7 @@ _ROWS = (  # of one pack: title, unit, decimals, column
     ("lowest cell below", "mV", 0, "lowest_by_mv"),
     ("hottest", "degC", 0, "hottest_degc"),
 )
+_LEAST_WIDTH = 76  # of a table of six columns
 _LABEL_TITLES = ("tags", "service")  # where a pack has some
 _TITLES = (
     "pack",
@@ -58,6 +59,21 @@ class PackRow:
     def title(self) -> str:
         """Name that a user gave it, else what it is called in the history."""
         return self.label.name or self.name
+
+
+def in_width(table: Table, width: int) -> Table:
+    """The table, or on a narrow screen a line for each of its values."""
+    if width >= _LEAST_WIDTH:
+        return table
+    lines = Table(box=None, pad_edge=False, show_header=False)
+    lines.add_column()
+    lines.add_column(overflow="fold")
+    for place, row in enumerate(zip(*(column.cells for column in table.columns), strict=True)):
+        if place:
+            lines.add_row()
+        for column, value in zip(table.columns, row, strict=True):
+            lines.add_row(column.header, value)
+    return lines
 
 
 def tables(selected: Sequence[PackRow], everything: EverythingLearned) -> list[Table]:

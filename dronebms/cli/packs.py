@@ -21,7 +21,7 @@ from rich.progress import track
 from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.cli.options import STDOUT
-from dronebms.cli.pack_tables import PackRow, print_pack, tables
+from dronebms.cli.pack_tables import PackRow, in_width, print_pack, tables
 from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
@@ -110,7 +110,7 @@ def _print(
             print(json.dumps(_json_of(row), allow_nan=False))
     elif options.serial is None:
         for number, table in enumerate(tables(selected, everything)):
-            console.print(*[""] * bool(number), table, sep="\n")
+            console.print(*[""] * bool(number), in_width(table, console.width), sep="\n")
     else:
         print_pack(selected[0], console)
 

@@ -149,3 +149,25 @@ def test_a_pack_is_named_in_printable_characters() -> None:
         name = info.device_name
         shown = name if isinstance(name, str) else name.decode("ascii")
         assert not CONTROLS.search(shown.rstrip("\0"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_name_that_the_encoding_of_a_terminal_has_not_is_shown_escaped(
+    encoding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "f\udcff \u0142\u00fc.csv"
+    rows = (f"{t},{16 - 0.01 * t:.2f},{12 + t % 3},25" for t in range(60))
+    path.write_text("\n".join(("t_s,voltage_v,current_a,temperature_degc", *rows)))
+    pack = ("--cells", "4", "--chemistry", "lipo", "--pack-id", "P\u0142")
+    for command in (["replay", str(path)], ["packs", "--state-dir", "s", "--add", str(path)]):
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "dronebms.cli", *command, *pack],
+            cwd=tmp_path,
+            env=os.environ
+            | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        shown = "\u0142".encode(encoding, "backslashreplace")
+        assert shown in done.stdout

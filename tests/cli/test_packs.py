@@ -7,15 +7,21 @@ import json
 import shutil
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from dronebms.cli.main import main
+from dronebms.cli.pack_tables import PackRow, in_width, tables
 from dronebms.core.errors import ConfigError
+from dronebms.estimation.learned_export import EverythingLearned
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, Keys, PackMemoryFolder, recall
+from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import LANDED, FlightRecord
+from dronebms.health.pack_label import PackLabel, use_since_service
 from tests.postgres import server
 
 
@@ -157,6 +163,26 @@ def test_a_capacity_is_shown_with_its_interval_and_its_share_of_the_rated_one(
     assert first["capacity"]["rated_frac"] == pytest.approx(0.92, abs=0.01)
     assert first["capacity"]["low_mah"] < 9200 < first["capacity"]["high_mah"]
     assert other["capacity"] is None
+
+
+@pytest.mark.parametrize("width", [40, 60, 75, 76, 120])
+def test_a_table_on_a_narrow_screen_is_a_line_for_each_value(width: int) -> None:
+    rows = [
+        PackRow(name, [FlightRecord(name, LANDED, name)], forecast_ageing([]), None, None,
+                PackLabel(name), use_since_service(PackLabel(name), [], 0.0), [])
+        for name in ("blue", "red")
+    ]  # fmt: skip
+    (table,) = tables(rows, EverythingLearned({}, {}, {}))
+    console = Console(width=width, file=StringIO())
+    console.print(in_width(table, width))
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    titles = [str(column.header) for column in table.columns]
+    if width < 76:
+        assert [line.split("  ")[0] for line in lines if line[:1].strip()] == 2 * titles
+    else:
+        assert in_width(table, width) is table
 
 
 def test_a_flight_that_is_too_short_is_named_as_that(
