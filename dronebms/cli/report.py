@@ -2,6 +2,7 @@
 """The commands `dronebms report` and `dronebms plot`: a flight as one page or as one picture."""
 
 import argparse
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -25,6 +26,7 @@ _SAME_S, _SAME_MAH = 2.0, 20.0  # by which two records of one flight may differ
 def report(options: argparse.Namespace) -> int:
     """Write the report page; exit code 1 when a part of the flight is missing."""
     _check_output(options, _PAGES, " (print the page in a browser for a PDF)")
+    _silence_matplotlib()
     with needed_by("report needs", "report"):
         from dronebms.analysis import plots, report_page  # noqa: PLC0415 - an extra
     missing: list[str] = []
@@ -43,6 +45,11 @@ def report(options: argparse.Namespace) -> int:
         written = f"{datetime.fromtimestamp(written_s, UTC):%Y-%m-%d %H:%M} UTC"
         file.write(report_page.page(options.flight.name, batteries, missing, written))
     return print_missing(missing)
+
+
+def _silence_matplotlib() -> None:
+    """Drop its warnings: without a home folder it uses a temporary one, and works."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 class _Records:
@@ -99,6 +106,7 @@ def plot(options: argparse.Namespace) -> int:
     """Write all plots as one picture; exit code 1 when a part of the flight is missing."""
     _check_output(options, _FORMATS)
     picture_format = options.out.suffix.lower().removeprefix(".")
+    _silence_matplotlib()
     with needed_by("plot needs", "report"):
         from dronebms.analysis import plots  # noqa: PLC0415 - an extra
     missing: list[str] = []

@@ -4,6 +4,7 @@
 Each flight is `Simulation` unchanged; the evaluation has no effect on it.
 """
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -211,7 +212,10 @@ class ResultsFile:
         self._path = path
         self._head = json.dumps(asdict(campaign)).encode() + b"\n"
         try:
-            path.parent.stat()  # a missing folder is an error before the first flight
+            # A missing folder or permission is an error before the first flight.
+            path.parent.stat()
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise ConfigError(f"{path} cannot be used: it is not a file")
             data = read_bytes(path, _MOST_BYTES) if path.exists() else b""

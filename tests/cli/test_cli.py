@@ -621,6 +621,22 @@ def test_ctrl_c_while_a_command_is_loaded_is_silent() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+def test_a_page_without_a_home_folder_has_no_warnings(tmp_path: Path) -> None:
+    (tmp_path / "flown.csv").write_text(FLOWN)
+    folders = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "/proc/none")
+    paths = {"PYTHONPATH": str(Path(__file__).parents[2]), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*COMMAND, "report", "flown.csv", *PACK.split(), "-o", "x.html"],
+        cwd=tmp_path,
+        env=os.environ | folders | paths,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "x.html").exists()
+
+
 def test_every_error_has_the_exit_code_that_its_tree_shows() -> None:
     shown = dict(re.findall(r"\+-- (\w+) .* exit (\d+)\n", str(errors.__doc__)))
     kinds = {

@@ -7,6 +7,7 @@ Also continuing, interrupting, files of other campaigns, and a Dask cluster.
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -315,6 +316,30 @@ def test_a_results_file_beyond_its_bound_is_rejected(
     out = str(folder / "long.jsonl")
     assert main(["campaign", str(folder / "short.toml"), "--runs", "1", "--out", out]) == 2
     assert capsys.readouterr().err == f"dronebms: {out} cannot be used: more than 99 bytes\n"
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux")
+@pytest.mark.parametrize("there", [False, True])
+def test_a_results_file_without_permission_is_rejected_before_the_first_flight(
+    folder: Path, tmp_path: Path, *, there: bool
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    out = closed / "x.jsonl"
+    if there:
+        out.touch(0o444)
+    closed.chmod(0o555)
+    # Without capabilities root has the permissions of an owner.
+    no_root = ("setpriv", "--bounding-set=-all") if os.geteuid() == 0 else ()
+    done = subprocess.run(  # noqa: S603 - our own command
+        [*no_root, *COMMAND, str(folder / "short.toml"), "--runs", "1", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    closed.chmod(0o755)
+    assert done.returncode == 2
+    assert done.stderr == f"dronebms: {out} cannot be used: Permission denied\n"
 
 
 def test_a_results_file_that_is_a_device_is_rejected(
