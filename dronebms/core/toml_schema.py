@@ -178,7 +178,7 @@ def _sentence(
         near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
         return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
     if kind == _SENTENCE:
-        return f"{key}: {message}"
+        return f"{key}: {message}" if key else message
     expected = expectation(message)
     shown = "" if isinstance(given, dict | list) else f", not {reprlib.repr(given)}"
     return f"{key}: expected {expected}{shown}" if key else expected

@@ -425,7 +425,7 @@ class LimitConfig(Section):
         if self.trip is not None and self.clear is not None:
             wrong = contradiction(every_limit()[self.id], self.trip, self.clear)
             if wrong is not None:
-                raise ValueError(wrong)
+                raise sentence(wrong)
         return self
 
 

@@ -55,9 +55,9 @@ class MqttConfig(Section):
     @model_validator(mode="after")
     def _fits(self) -> "MqttConfig":
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key need each other")
+            raise ValueError("both certificate and key, or neither")
         if self.ca is None and self.certificate is not None:
-            raise ValueError("certificate and key need ca")
+            raise ValueError("ca in addition to certificate and key")
         if self.user is None and self.password_file is not None:
-            raise ValueError("password_file needs user")
+            raise ValueError("user in addition to password_file")
         return self

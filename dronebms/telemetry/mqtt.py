@@ -16,8 +16,8 @@ import sqlite3
 import threading
 from collections import deque
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
@@ -78,10 +78,12 @@ class MqttPublisher:
         self._dropped = 0  # as logged: each time that the number has doubled
         self._wake = threading.Event()
         self._stopping = False
+        self._was_connected = False
+        self._is_refused = False
         self._client = _client(config)
-        self._client.on_connect = partial(self._link_changed, "connect")
-        self._client.on_disconnect = partial(self._link_changed, "disconnect")
-        self._client.on_connect_fail = partial(self._link_changed, "unreachable")
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
+        self._client.on_connect_fail = self._unreachable
         self._client.on_publish = self._published
         self._client.connect_async(config.host, config.port, _KEEPALIVE_S)
         self._client.loop_start()
@@ -132,9 +134,26 @@ class MqttPublisher:
 
     # In paho's thread.
 
-    def _link_changed(self, state: str, _client: Client, _data: object, *details: object) -> None:
-        reason = details[1] if details else "retrying"
-        _log.warning("broker %s %s: %s", self._config.host, state, reason)
+    def _connected(self, _client: Client, _data: object, *details: Any) -> None:  # noqa: ANN401 - paho's
+        reason = details[1]
+        self._is_refused = reason.is_failure
+        if self._is_refused:
+            _log.warning("broker %s refuses the connection: %s", self._config.host, reason)
+        else:
+            self._was_connected = True
+            _log.info("broker %s connected", self._config.host)
+        self._wake.set()
+
+    def _disconnected(self, _client: Client, _data: object, *details: Any) -> None:  # noqa: ANN401 - paho's
+        if not self._stopping and not self._is_refused:
+            is_open = self._was_connected or self._config.ca is not None
+            hint = "" if is_open else "; a broker with TLS needs ca"
+            reason = details[1]
+            _log.warning("broker %s disconnected: %s%s", self._config.host, reason, hint)
+        self._wake.set()
+
+    def _unreachable(self, _client: Client, _data: object) -> None:
+        _log.warning("broker %s unreachable: retrying", self._config.host)
         self._wake.set()
 
     def _published(self, _client: Client, _data: object, mid: int, *_: object) -> None:

@@ -146,11 +146,28 @@ def test_nothing_is_sent_to_a_broker_with_another_certificate_or_password(
     both = [MqttPublisher(other_broker, None), MqttPublisher(wrong_password, None)]
     for mqtt in both:
         mqtt(flown(0.0))
-    assert within(10.0, lambda: "connect: Not authorized" in caplog.text)
+    refused = "broker 127.0.0.1 refuses the connection: Not authorized"
+    assert within(10.0, lambda: refused in caplog.text)
     sleep(0.5)
     assert listener.received == []
+    assert "disconnected" not in caplog.text
     for mqtt in both:
         mqtt.close()
+
+
+def test_the_log_names_what_the_broker_does(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    mqtt = MqttPublisher(broker.config(), None)
+    assert within(10.0, lambda: "broker 127.0.0.1 connected" in caplog.text)
+    mqtt.close()
+    assert [row.levelname for row in caplog.records] == ["INFO"]
+    caplog.clear()
+    plain = MqttPublisher(broker.config(ca=None), None)
+    hint = "; a broker with TLS needs ca"
+    assert within(10.0, lambda: hint in caplog.text)
+    plain.close()
 
 
 def charging(t_s: float, *, armed: bool | None) -> Report:
