@@ -83,13 +83,20 @@ def browse(folder: Path, page: str, *options: str) -> str:
     return done.stdout
 
 
-def measured(folder: Path) -> dict[str, object]:
-    shown = re.search(
-        r'<pre id="found">(.*?)</pre>', browse(folder, "frame.html", "--dump-dom"), re.DOTALL
-    )
+def measured(folder: Path, page: str = "frame.html") -> dict[str, object]:
+    shown = re.search(r'<pre id="found">(.*?)</pre>', browse(folder, page, "--dump-dom"), re.DOTALL)
     assert shown is not None
     found: dict[str, object] = json.loads(unescape(shown[1]))
     return found
+
+
+@pytest.mark.parametrize("width_px", [320, 360])
+def test_on_a_small_phone_nothing_is_beyond_the_edge(folder: Path, width_px: int) -> None:
+    narrow = FRAME.replace(f"{PHONE_PX}px", f"{width_px}px")
+    (folder / "narrow.html").write_text(narrow, encoding="utf-8")
+    found = measured(folder, "narrow.html")
+    assert found["scroll"] == width_px
+    assert "EMERGENCY: " in str(found["words"])
 
 
 def test_on_a_phone_the_page_is_readable_and_the_curve_has_its_place(folder: Path) -> None:
