@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
-from dronebms.core.number_format import DASH, number, printable
+from dronebms.core.number_format import DASH, counted, number, printable
 from dronebms.core.optional import needed_by
 from dronebms.simulation.campaign import Campaign, ResultsFile, fly, processes, read_campaign
 from dronebms.simulation.statistics import Statistic, summary
@@ -68,9 +68,8 @@ def _fly(pool: Executor, flown: Campaign, seeds: Sequence[int], results: Results
             results.add(row)
             flown_s += row.flown_s
     hours, wall_s = flown_s / _HOUR_S, clock.now_s()
-    print_stderr(
-        f"{len(seeds)} flights, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second"
-    )
+    flights = counted(len(seeds), "flight")
+    print_stderr(f"{flights}, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
 
 
 def text_table(lines: Sequence[Statistic]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dronebms.core.bounded_input import BoundError, Lines
 from dronebms.core.errors import FlightLogError
+from dronebms.core.number_format import counted
 from dronebms.flightlogs.flight_log import (
     COLUMNS,
     Columns,
@@ -79,7 +80,7 @@ def _read_table(path: Path) -> tuple[Columns, int]:
     samples = 0
     for line, row in rows:
         if len(row) != len(names):
-            found = f"{len(row)} fields, the header has {len(names)}"
+            found = f"{counted(len(row), 'field')}, the header has {len(names)}"
             raise FlightLogError(f"{path}, line {line}: {found}")
         values = [_value(row[index], name, path, line) for name, index in indices]
         samples += 1

@@ -391,6 +391,7 @@ BAD_TABLES: list[tuple[str, str | bytes, str]] = [
     ("armed is a flag", at("armed", "0", "1", "2"), r", line 4, column armed: '2' is not 0 or 1$"),
     ("decimal comma", table("0,15,1", "1,15,1,5"), r", line 3: 4 fields, the header has 3$"),
     ("row cut short", table("0,15,1", "1,15"), r", line 3: 2 fields, the header has 3$"),
+    ("row of one field", table("0,15,1", "1"), r", line 3: 1 field, the header has 3$"),
     (
         "line after a quote",
         table('0,15,1,"a\nb"', "1,15", head=HEAD + ",remark"),
