@@ -23,19 +23,26 @@ from dronebms.core.errors import ConfigError
 
 _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have 255 bytes
 _RANDOM_BYTES = 4
+# Beginnings of files that no output replaces: a database (pack history, queue), a recording.
+_RECORDED = (b"SQLite format 3\0", b"dronebms-recording", b"dronebms-probe")
 PART = ".part"  # ends a temporary name
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
+def atomic_writer(path: Path, *, is_recording: bool = False) -> Iterator[TextIOWrapper]:
     """Open a UTF-8 text file (its `.buffer` takes bytes) that becomes `path` when the block ends.
 
     After any exception `path` is unchanged and the temporary file is removed; if only the sync of
     its folder fails, `path` is the new file, and a power cut may bring the old one back. An
     existing file keeps its permissions, a new one gets the default ones; a symbolic link stays one.
 
+    Args:
+        path: of the file.
+        is_recording: whether a recording is written, which may replace one.
+
     Raises:
-        ConfigError: the file cannot be written: no such directory, no permission.
+        ConfigError: the file cannot be written: no such directory, no permission, or a database or
+            a recording is there.
         OutputError: the disk is full or fails.
     """
     try:
@@ -43,6 +50,8 @@ def atomic_writer(path: Path) -> Iterator[TextIOWrapper]:
             with path.open("w", encoding="utf-8", newline="\n") as stream:
                 yield stream
         else:
+            if not is_recording and _is_recorded(path):
+                raise ConfigError(f"{path} cannot be written: it is a database or a recording")
             with _renamed_to(path.resolve()) as file:
                 yield file
     except BrokenPipeError:
@@ -68,6 +77,14 @@ def _renamed_to(path: Path) -> Iterator[TextIOWrapper]:
     except BaseException:
         _remove(part)
         raise
+
+
+def _is_recorded(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, _RECORDED))).startswith(_RECORDED)
+    except OSError:
+        return False  # none is there, or writing raises
 
 
 def created(path: Path, data: bytes) -> FileIO:

@@ -212,7 +212,7 @@ class Folder:
                     if old.stem.split("-")[3] == incident.limit_id]  # fmt: skip
         try:
             make_folder(folder)
-            with atomic_writer(path) as capsule:
+            with atomic_writer(path, is_recording=True) as capsule:
                 capsule.buffer.write(MAGIC)
                 for source in files:
                     with source.open("rb") as file:

@@ -6,11 +6,12 @@ import fcntl
 import os
 import resource
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from dronebms.core import atomic_file
 from dronebms.core.atomic_file import atomic_writer, created
 from dronebms.core.errors import ConfigError
+from dronebms.probe import prober
+from dronebms.recording import format as recording
 
 
 @pytest.fixture
@@ -253,3 +256,19 @@ def test_a_directory_without_permission_is_one_sentence(place: Path) -> None:
     ):
         file.write("new")
     assert names_in(place.parent) == []
+
+
+@pytest.mark.parametrize("kind", ["database", "recording", "readout"])
+def test_no_output_replaces_what_was_recorded(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "database":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE flight (id)")
+    else:
+        path.write_bytes({"recording": recording.MAGIC, "readout": prober.MAGIC}[kind])
+    before = path.read_bytes()
+    why = "cannot be written: it is a database or a recording"
+    with pytest.raises(ConfigError, match=why), atomic_writer(path) as file:
+        file.write("{}")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
