@@ -255,7 +255,8 @@ class Pipeline:
         if not PackRecognition(pending.recognition).continues(snapshot, pending.pack.pack_data):
             return self._start_afresh(snapshot, "another pack, or another charge")
         self._pending = None
-        self._continue(pending)
+        known, read = pending.recognition.identity, snapshot.identity
+        self._continue(pending.sharing(read if read == known else known))
         _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
         return snapshot
 

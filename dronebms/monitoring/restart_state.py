@@ -6,8 +6,8 @@ without history, the others continue. Times in seconds of the loop's clock.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, TypeVar
 
 from dronebms.core.state import AnyState, Part, StoredPackData, decode, encode
 from dronebms.estimation.estimator import EstimatorState
@@ -18,9 +18,21 @@ from dronebms.monitoring.reported_charge import ReportedChargeState
 from dronebms.monitoring.watch_time import WatchState
 from dronebms.protection.actions import ActionsState
 from dronebms.protection.alarms import AlarmsState
+from dronebms.protection.check_time import CheckTime
+from dronebms.protection.quantities import QuantitiesState
 from dronebms.protection.rules import Rules
+from smartbattery.snapshot import Identity
 
 PACKS, LATCHES = "packs", "latches"  # keys of a checkpoint and of a recording's start
+_Identified = TypeVar(
+    "_Identified",
+    RecognitionState,
+    PlausibilityState,
+    EstimatorState,
+    QuantitiesState,
+    CheckTime,
+    ReportedChargeState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,29 @@ class PipelineState:
     actions: ActionsState
     watch: WatchState = field(default_factory=WatchState)
     reported: ReportedChargeState = field(default_factory=ReportedChargeState)
+
+    def sharing(self, identity: Identity) -> "PipelineState":
+        """The same state with one object in place of every equal identity.
+
+        Each stage was decoded with a copy of its own, and would compare every field in every step.
+        """
+
+        def shared(part: _Identified) -> _Identified:
+            return replace(part, identity=identity) if part.identity == identity else part
+
+        alarms, estimator = self.alarms, self.estimator
+        return replace(
+            self,
+            recognition=shared(self.recognition),
+            plausibility=shared(self.plausibility),
+            estimator=None if estimator is None else shared(estimator),
+            alarms=replace(
+                alarms,
+                quantities=shared(alarms.quantities),
+                check_time=shared(alarms.check_time),
+            ),
+            reported=shared(self.reported),
+        )
 
     def to_json(self) -> dict[str, Part]:
         """A part for each field."""

@@ -32,7 +32,7 @@ from dronebms.core.report import Action, ActionKind, Report, Severity, Source
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
-from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches
+from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches, PipelineState
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from dronebms.service.checkpoint import Checkpoint, CheckpointFile
@@ -40,7 +40,7 @@ from sim.emulator.world import World, open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
-from smartbattery.snapshot import Snapshot
+from smartbattery.snapshot import Identity, Snapshot
 from tests.mavlink_bridge.loopback import WAIT_S
 
 RULES = Rules((LimitChange("hot", trip=50.0),), (Action(Severity.WARNING, ActionKind.RETURN),))
@@ -143,6 +143,53 @@ def test_a_restored_pipeline_gives_the_same_reports_to_the_last_bit(
         assert theirs == ours
     now_s = flight.now_s
     assert to_json(stored_parts([restored], now_s)) == to_json(stored_parts([whole], now_s))
+
+
+def identities_of(state: PipelineState) -> list[Identity]:
+    """The identity that each stage has of its pack."""
+    assert state.estimator is not None
+    return [
+        state.recognition.identity,
+        state.plausibility.identity,
+        state.estimator.identity,
+        state.alarms.quantities.identity,
+        state.alarms.check_time.identity,
+        state.reported.identity,
+    ]
+
+
+@pytest.mark.parametrize("serial", [None, 1001], ids=["own object", "a copy in each poll"])
+def test_after_a_restart_every_stage_has_the_same_identity_object(
+    tmp_path: Path, serial: int | None
+) -> None:
+    flight = Flight()
+    driver = Gauge(flight.bus, ADDRESS, cells=6)
+    gauge = Last(driver if serial is None else Renamed(driver, serial))
+    first = flight.pipeline(source=gauge)
+    flight.fly(first, 20.0)
+    parts = through_a_file(tmp_path / "k", flight.now_s, first)
+    second = flight.pipeline(source=gauge)
+    restore_parts([second], parts)
+    flight.fly(second, 30.0)
+    copies = identities_of(second.state(flight.now_s))
+    assert copies[0] == gauge.snapshot.identity
+    assert (copies[0] is gauge.snapshot.identity) is (serial is None)
+    assert [one is copies[0] for one in copies] == [True] * 6
+
+
+def test_only_equal_identities_of_a_restored_state_are_shared(tmp_path: Path) -> None:
+    flight = Flight()
+    pipeline = flight.pipeline()
+    flight.fly(pipeline, 20.0)
+    parts = through_a_file(tmp_path / "k", flight.now_s, pipeline)
+    state = PipelineState.from_json(parts[PACKS][0], "battery 1")  # type: ignore[index]  # a list
+    assert state is not None
+    read = replace(state.recognition.identity)
+    known = replace(state, reported=replace(state.reported, identity=replace(read, connection=1)))
+    shared = known.sharing(read)
+    assert shared == known
+    assert [one is read for one in identities_of(shared)] == [True] * 5 + [False]
+    assert replace(known, estimator=None).sharing(read).estimator is None
 
 
 @pytest.mark.parametrize("killed_s", [5.0, 61.3, pytest.param(200.0, marks=pytest.mark.slow)])
