@@ -32,6 +32,7 @@ _BACKOFF_LAST_S = 5.0
 _CONNECT_S = 5.0
 _RESOLVE_S = 0.005  # a small part of a step of the loop
 _PORT_MAX = 0xFFFF
+_LABEL_MAX = 63  # letters between the dots of a host name, RFC 1035 2.3.4
 _BAUD_MAX = 4_000_000  # of Linux, termios(3)
 _DIGITS = 10  # fewer than that of a port or a baud rate
 _NETWORKS = ("udpout", "udpin", "tcp")
@@ -313,13 +314,19 @@ class ReconnectingLink:
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> list[Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+    # Not as a text: for that Python loads the codec of `_is_host`.
+    name = host.encode("ascii" if host.isascii() else "idna")
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
     return [(entry[0], (str(entry[4][0]), port)) for entry in found]
 
 
 def _is_host(text: str) -> bool:
     """Whether a look-up of the name can be made at all."""
+    if text.isascii():  # as the codec has it, which takes 1 MB
+        *labels, last = text.split(".")
+        whole = all(0 < len(label) <= _LABEL_MAX for label in labels)
+        return bool(text) and whole and len(last) <= _LABEL_MAX and " " not in text
     try:
         return bool(text.encode("idna")) and " " not in text
     except UnicodeError:

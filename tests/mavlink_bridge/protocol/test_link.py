@@ -8,6 +8,8 @@ import os
 import re
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import tty
 from collections.abc import Iterator
@@ -155,6 +157,31 @@ def test_a_host_that_no_look_up_can_find_is_an_invalid_url(host: str) -> None:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["drone.local", "10.0.0.2", "a.", ".", ".a", "a..b", "a..", "x" * 63, "x" * 64, "a." + "x" * 64,
+     "x" * 63 + ".lan", "x" * 64 + ".lan", "a_b-c", "bücher.lan", "ü" * 64, "ü..lan"],
+)  # fmt: skip
+def test_a_host_is_accepted_as_the_codec_of_host_names_accepts_it(host: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        with pytest.raises(LinkError):
+            parse_url(f"udpout:{host}:14550")
+    else:
+        assert parse_url(f"udpout:{host}:14550").host == host
+
+
+def test_a_link_loads_no_codec_of_other_letters_for_a_host_without_them() -> None:
+    program = (
+        "import sys\n"
+        "from mavlink_bridge.protocol.link import open_link\n"
+        "for host in ('127.0.0.1', '[::1]', 'drone.local'): open_link(f'udpout:{host}:14550')\n"
+        "sys.exit('encodings.idna' in sys.modules)"
+    )
+    assert subprocess.run((sys.executable, "-c", program), check=False).returncode == 0  # noqa: S603 - constant
+
+
 # A host name.
 
 
@@ -168,8 +195,8 @@ class Names:
         self._numeric = socket.getaddrinfo
         monkeypatch.setattr(socket, "getaddrinfo", self._look_up)
 
-    def _look_up(self, host: str, port: int, **options: Any) -> Any:  # noqa: ANN401 - as the system's
-        if host != "gcs.lan" or options.get("flags"):
+    def _look_up(self, host: bytes, port: int, **options: Any) -> Any:  # noqa: ANN401 - as the system's
+        if host not in (b"gcs.lan", b"xn--bcher-kva.lan") or options.get("flags"):
             return self._numeric(host, port, **options)
         self.answer.wait(WAIT_S)
         if not self.addresses:
@@ -192,6 +219,16 @@ def test_a_host_that_is_unknown_yet_is_retried_and_named(
         assert until(lambda: link.send(FRAME, float(next(now_s))))
         assert peer.recv(1000) == FRAME
         assert link.trouble is None
+
+
+def test_a_name_with_other_letters_is_looked_up_as_the_name_servers_have_it(
+    monkeypatch: pytest.MonkeyPatch, peer: socket.socket
+) -> None:
+    Names(monkeypatch).addresses = ["127.0.0.1"]
+    with linked(f"udpout:bücher.lan:{port_of(peer)}") as link:
+        now_s = itertools.count()
+        assert until(lambda: link.send(FRAME, float(next(now_s))))
+        assert peer.recv(1000) == FRAME
 
 
 def test_a_slow_name_server_does_not_block_the_loop(
