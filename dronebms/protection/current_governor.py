@@ -98,12 +98,13 @@ def _budgets(
     for quantity, (limit_id, trip_a) in caps.windows.items():
         span_s = WINDOWS_S[quantity]
         stride_s = (span_s - REACT_S) / _POINTS
+        rooms_as = []
         for point in range(_POINTS):
             # The worse of both ends of a stride; between them the budget is no smaller.
             ahead_s = REACT_S + stride_s * point
             past_as = history.drawn_as(now_s - span_s + ahead_s)
-            room_as = MARGIN * trip_a * span_s - past_as - after_a * stride_s * (point + 1)
-            found.append((max(room_as / REACT_S, after_a), limit_id))
+            rooms_as.append(MARGIN * trip_a * span_s - past_as - after_a * stride_s * (point + 1))
+        found.append((max(min(rooms_as) / REACT_S, after_a), limit_id))
     heat_a = number(values["heat_a"])
     if caps.heat is not None and heat_a is not None:
         limit_id, trip_a = caps.heat
