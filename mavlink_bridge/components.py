@@ -308,11 +308,12 @@ class Components:
                 self.send(battery.component, encode(report, battery_id=battery_id), now_s)
 
     def _send_status(self, report: Report, battery: _Battery, battery_id: int | None) -> None:
-        now_s, stack = report.t_s, self._shared.stack()
-        armed, options = self._shared.autopilot.last_armed, self._options
+        now_s = report.t_s
         due = battery.schedule.due(_STATUS, now_s)
         if not due and report.status.severity == battery.severity:
             return
+        stack, options = self._shared.stack(), self._options
+        armed = self._shared.autopilot.last_armed
         battery.withheld = None
         if report.snapshot.voltage_v is None:
             battery.withheld = "no gauge data"

@@ -30,7 +30,7 @@ class Notifier:
         self._feed_s = int(timeout_us) / 1e6 / _FEEDS if timeout_us.isdecimal() else inf
         self._fed_s = -inf
         self._status_s = -inf
-        self._states: dict[int, str] = {}
+        self._newest: dict[int, Report] = {}  # of each battery
         self._status = ""
 
     def notify(self, text: str) -> None:
@@ -49,12 +49,12 @@ class Notifier:
             stuck: a gauge that has answered is not polled any more.
         """
         now_s = report.t_s
-        self._states[report.index] = _state(report)
+        self._newest[report.index] = report
         if self._status_s == -inf:
             self.notify("READY=1")
         if now_s - self._status_s >= _STATUS_S:
             self._status_s = now_s
-            status = "; ".join(self._states[index] for index in sorted(self._states))
+            status = "; ".join(_state(self._newest[index]) for index in sorted(self._newest))
             if status != self._status:
                 self._status = status
                 self.notify(f"STATUS={status}")

@@ -100,6 +100,7 @@ class StatusServer:
             raise
         self._viewers: list[_Viewer] = []
         self._newest: dict[int, Report] = {}  # the last one that was due, of each battery
+        self._accepted_s: float | None = None
 
     def __call__(self, report: Report) -> None:
         """Enqueue the report for all viewers if it is due, and send without waiting."""
@@ -113,7 +114,9 @@ class StatusServer:
                 line = _line(report)
                 for viewer in self._viewers:
                     viewer.lines.append(line)
-        self._accept(now_s)
+        if now_s != self._accepted_s:  # once a step, not with each battery
+            self._accepted_s = now_s
+            self._accept(now_s)
         lost = [viewer for viewer in self._viewers if not viewer.flush(now_s)]
         for viewer in lost:
             viewer.connection.close()

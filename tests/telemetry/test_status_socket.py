@@ -114,6 +114,18 @@ def test_a_new_viewer_receives_the_newest_report_at_once(
         assert [json.loads(line)["t_s"] for line in received(connection).splitlines()] == [0.0]
 
 
+def test_a_viewer_that_connects_between_two_batteries_receives_both_in_the_next_step(
+    server: StatusServer, tmp_path: Path, flight: list[Report]
+) -> None:
+    server(flight[0])
+    with viewer(tmp_path) as connection:
+        server(replace(flight[0], index=1))
+        assert received(connection) == b""
+        server(flight[1])
+        rows = [json.loads(line) for line in received(connection).splitlines()]
+    assert [(row["index"], row["t_s"]) for row in rows] == [(0, 0.0), (1, 0.0)]
+
+
 def test_stalled_viewers_delay_no_other_and_are_disconnected_after_a_minute(
     server: StatusServer, tmp_path: Path, flight: list[Report]
 ) -> None:
