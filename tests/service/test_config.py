@@ -383,9 +383,9 @@ def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "complaint"),
     [
-        ('id = "hot"\ntrip = 50.0\nclear = 55.0', "limit.1: expected clear 55 must be below trip"),
-        ('id = "cold"\ntrip = 5.0\nclear = 1.0', "limit.1: expected clear 1 must be above trip 5"),
-        ('id = "current_2s"\ntrip = 9.0\nclear = 9.0', "limit.1: expected clear 9 must be below"),
+        ('id = "hot"\ntrip = 50.0\nclear = 55.0', "limit.1: clear 55 must be below trip"),
+        ('id = "cold"\ntrip = 5.0\nclear = 1.0', "limit.1: clear 1 must be above trip 5"),
+        ('id = "current_2s"\ntrip = 9.0\nclear = 9.0', "limit.1: clear 9 must be below"),
         ('id = "hot"\ntrip = nan', "limit.1.trip: expected a finite number, not nan"),
         ('id = "hot"\nhold_s = -1', "limit.1.hold_s: expected 0 to 60 s, not -1"),
         ('id = "hot"\nseverity = "ok"', "limit.1.severity: expected one of info, warning"),
