@@ -850,7 +850,7 @@ class CellFit:
         push = pull + push
         if (steps := self._steps.ratio()) is not None:
             ratio, variance = steps
-            precision = 1 / (c.sd_step**2 + variance / ratio**2)
+            precision = 1 / (self.model.sd_step**2 + variance / ratio**2)
             information[FAST, FAST] += precision
             push[FAST] += (math.log(ratio) - x[FAST]) * precision
         return information, push

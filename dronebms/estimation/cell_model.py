@@ -108,7 +108,7 @@ class CellModel:
         ohm = c.resistance_frac[chemistry.name] * chemistry.resistance_mohm_ah / 1e3 / capacity_ah
         self.ohms = c.share_now * ohm, (1 - c.share_now) * ohm, c.share_slow * ohm
         self.depth_s = c.depth_h[chemistry.name] * 3600.0
-        self.sd_gauge = c.sd_gauge[chemistry.name]
+        self.sd_gauge, self.sd_step = c.sd_gauge[chemistry.name], c.sd_step[chemistry.name]
         below_v = 2 * (ocv_v[1] - ocv_v[0]) / _CHARGES[1] * _CURVE
         self._curve_v: Array = np.interp(_CURVE, _CHARGES, ocv_v)
         self._curve_v = self._curve_v + np.where(_CURVE < 0, below_v, 0.0)

@@ -62,7 +62,8 @@ class ModelParameters:
     offset_tau_s: float = 55.0  # ... and its correlation time
     sd_noise_v: float = 0.01
     sd_sag_frac: float = 0.08
-    sd_step: float = 0.106
+    # ln; of the fast resistance by steps, which show the immediate one. Fleets of LiFePO4.
+    sd_step: Mapping[str, float] = _rows(0.106, 0.106, 0.106, 0.3)
     sd_rest_v: float = 0.012
     # Of a gauge's charge at rest, more where the cells can correct it in flight.
     sd_gauge: Mapping[str, float] = _rows(0.03, 0.03, 0.05, 0.03)
