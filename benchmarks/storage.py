@@ -29,7 +29,7 @@ from typing import Any, cast
 import sim
 from benchmarks.reference import machine
 from dronebms.core.clock import SystemClock
-from dronebms.core.errors import DroneBmsError
+from dronebms.core.errors import DroneBmsError, LinkError
 from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import from_json
 from dronebms.health.database import FILE, PackHistory, SqliteFile
@@ -91,11 +91,15 @@ class Watch:
         self._stopped = True
 
     def _run(self) -> None:
-        for report in read_status(self._socket, SystemClock()):
-            if self._stopped:
-                return
-            self.offset_s = min(self.offset_s, monotonic() - report.t_s)
-            self.first_s = report.t_s if self.first_s is None else self.first_s
+        while not self._stopped:
+            try:
+                for report in read_status(self._socket, SystemClock()):
+                    if self._stopped:
+                        return
+                    self.offset_s = min(self.offset_s, monotonic() - report.t_s)
+                    self.first_s = report.t_s if self.first_s is None else self.first_s
+            except LinkError:  # its socket has a name, and does not listen yet
+                sleep(0.01)
 
 
 @contextlib.contextmanager
