@@ -62,7 +62,7 @@ START_S, MOST_GAP_S, FLIGHT_S, SHOWN = 180.0, 5.0, 21.0, 25
 
 @dataclass
 class Loss:
-    """What one kill lost of each file, in s before it; `None`: not written in this life."""
+    """What one kill lost of each file, in s before it; `None`: killed before the first report."""
 
     reported_s: float | None  # between the first report and the kill
     recording_s: float | None = None
@@ -135,9 +135,9 @@ def _life(folder: Path, chance: random.Random) -> Loss:
     times_s = [one.t_s for path in new for one in read_records(path) if isinstance(one, Step)]
     if any(later - early > MOST_GAP_S or later < early for early, later in pairwise(times_s)):
         raise RuntimeError(f"{new} have a gap")
-    loss.recording_s = end_s - times_s[-1] if times_s else None
-    loss.checkpoint_s = _age(end_s, _checkpointed_s(folder))
-    loss.queue_s = _age(end_s, _queued_s(folder))
+    loss.recording_s = _age(end_s, watch.first_s, times_s[-1] if times_s else None)
+    loss.checkpoint_s = _age(end_s, watch.first_s, _checkpointed_s(folder))
+    loss.queue_s = _age(end_s, watch.first_s, _queued_s(folder))
     if loss.reported_s is not None and loss.reported_s > FLIGHT_S:
         loss.history_s = _history_loss_s(folder, end_s - watch.first_s)
     return loss
@@ -157,8 +157,9 @@ def _first_report(folder: Path, process: "subprocess.Popen[bytes]") -> Watch:
     return watch
 
 
-def _age(end_s: float, stored_s: float | None) -> float | None:
-    return None if stored_s is None else end_s - stored_s
+def _age(end_s: float, first_s: float, stored_s: float | None) -> float:
+    """Seconds since what is stored; all of a life that has stored nothing, as one of 0.1 s."""
+    return end_s - first_s if stored_s is None else end_s - max(stored_s, first_s)
 
 
 def _recordings(folder: Path) -> list[Path]:

@@ -425,8 +425,10 @@ def test_ctrl_c_keeps_the_outcomes_and_leaves_no_process_behind(
     with subprocess.Popen(  # noqa: S603 - our own command
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        wait_for_lines(process, out, 3)
-        os.killpg(process.pid, signal.SIGINT)
+        try:
+            wait_for_lines(process, out, 3)
+        finally:  # else a failure would wait for all flights
+            os.killpg(process.pid, signal.SIGINT)
         # Returns when the last child process has closed the pipes.
         out_text, err = process.communicate(timeout=WAIT_S)
     assert (process.returncode, out_text) == (130, "")
