@@ -76,6 +76,7 @@ _WARM_FLIGHTS = 10
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
 _STEP_C = 0.32  # a change that counts in full as a step
 _STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of this cell
+_STRAYED, _MORE_ITERATIONS = 6.0, 8  # standard deviations of the prior's capacity
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
 _DRIFT_ROWS, _DRIFT_S = 8, 60.0 - 1e-3
@@ -771,6 +772,9 @@ class CellFit:
         if not self._rows:
             return
         rows, x, information = np.array(self._rows), self._fitted.copy(), self._information
+        strayed = (x[CAPACITY] - self._prior_x[CAPACITY]) ** 2 * information[CAPACITY, CAPACITY]
+        if strayed > _STRAYED**2:  # a minimum of its own: start again from what is likely
+            x, iterations = self._prior_x.copy(), _MORE_ITERATIONS
         both = x
         if self._stands_out(x, rows):
             both = np.concatenate([x, self._gap])

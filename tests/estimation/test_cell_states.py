@@ -85,6 +85,14 @@ def test_the_true_state_of_each_virtual_cell_is_within_two_deviations() -> None:
 
 
 @pytest.mark.slow
+def test_a_flat_curve_is_not_explained_by_a_pack_of_many_times_its_capacity() -> None:
+    # A LiFePO4 pack of which a fit that only follows its last result makes four times the capacity.
+    found = judge.within(list(judge.virtual(131)))
+    _, _, error_pct, _ = found["lifepo4: charge"]
+    assert error_pct < 10.0
+
+
+@pytest.mark.slow
 def test_of_computed_flights_charge_and_capacity_are_within_two_deviations() -> None:
     rows = [row for path in sorted(FLIGHTS.glob("*.csv.gz")) for row in judge.recorded(path)]
     for name, (count, share_in, _, _) in judge.within(rows).items():
