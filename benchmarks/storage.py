@@ -158,7 +158,7 @@ def _first_report(folder: Path, process: "subprocess.Popen[bytes]") -> Watch:
 
 
 def _age(end_s: float, first_s: float, stored_s: float | None) -> float:
-    """Seconds since what is stored; all of a life that has stored nothing, as one of 0.1 s."""
+    """Seconds since what is stored, of this life: what is older was lost, or not, by another kill."""
     return end_s - first_s if stored_s is None else end_s - max(stored_s, first_s)
 
 
@@ -252,9 +252,7 @@ def _print_losses(rows: list[dict[str, Any]]) -> bool:
           f"had none in {START_S:.0f} s; {len(wrong)} violations")  # fmt: skip
     print(f"{'lost by a kill, s':<24}{'kills':>6}{'median':>8}{'99 %':>8}{'most':>8}")
     for field in ("recording_s", "checkpoint_s", "queue_s", "history_s"):
-        # What is older than the first report was lost, or not, by an earlier kill.
-        known = [row for row in rows if row.get(field) is not None]
-        values = sorted(min(float(row[field]), float(row["reported_s"])) for row in known)
+        values = sorted(float(row[field]) for row in rows if row.get(field) is not None)
         if values:
             highest = values[min(int(0.99 * len(values)), len(values) - 1)]
             line = f"{len(values):>6}{median(values):>8.2f}{highest:>8.2f}{values[-1]:>8.2f}"

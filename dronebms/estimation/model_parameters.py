@@ -62,7 +62,7 @@ class ModelParameters:
     offset_tau_s: float = 55.0  # ... and its correlation time
     sd_noise_v: float = 0.01
     sd_sag_frac: float = 0.08
-    # ln; of the fast resistance by steps, which show the immediate one. Fleets of LiFePO4.
+    # ln; of the fast resistance by steps, which show the immediate one. Of LiFePO4 by two fleets.
     sd_step: Mapping[str, float] = _rows(0.106, 0.106, 0.106, 0.3)
     sd_rest_v: float = 0.012
     # Of a gauge's charge at rest, more where the cells can correct it in flight.
