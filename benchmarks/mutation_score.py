@@ -95,8 +95,9 @@ def tests_of(
     """Tests that run one of the lines, fastest first; whether the lines run at import.
 
     For a line that runs at import: tests that run any line of its file, file by file of the tests,
-    one of the same name first; all tests of the room if nothing else of the file runs. Those that
-    would take longer than `longest_s` together are left out, for an import shared by three files.
+    one of the same name first; all tests of the room if nothing else of the file runs. Then tests
+    that run no line of the room: they compare its tables and classes as imports leave them. Those
+    that would take longer than `longest_s` together are left out, for an import shared by three files.
     """
     by_line = measured.lines.get(str(ROOT / path), {})
     seconds = measured.seconds
@@ -116,7 +117,14 @@ def tests_of(
         left_s -= sum(seconds[test] for test in tests) + _FILE_S
         if left_s <= 0.0:
             break
-    return chosen, True
+    idle = _without_lines(measured) - set(chosen)
+    return chosen + _within(idle, seconds, longest_s / 3.0), True
+
+
+def _without_lines(measured: Measured) -> set[str]:
+    """Tests that run no line of the sources."""
+    running = {t for rows in measured.lines.values() for tests in rows.values() for t in tests}
+    return measured.seconds.keys() - running
 
 
 def _within(tests: Iterable[str], seconds: Mapping[str, float], longest_s: float) -> list[str]:
@@ -288,7 +296,11 @@ def campaign(
 def counted(
     room: Room, seed: int, drawn: Sequence[Mutant], outcomes: Mapping[str, str]
 ) -> dict[str, object]:
-    """Counts of a sample, as far as its mutants have an outcome one after the other."""
+    """Counts of a sample, as far as its mutants have an outcome one after the other.
+
+    Tests are written for mutants that were not noticed, which run again: the first run has a score
+    of its own.
+    """
     texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in {m.path for m in drawn}}
     keyed = [(mutant, key_of(mutant, texts[mutant.path])) for mutant in drawn]
     done = [(m, outcomes[key]) for m, key in takewhile(lambda row: row[1] in outcomes, keyed)]
@@ -297,6 +309,11 @@ def counted(
     counts = Counter(outcome for _, outcome in done)
     noticed = counts[KILLED] + counts[TIMEOUT]
     missed = sorted(row for row in survivors if row not in known)
+    earliest = _first_outcomes(room)
+    first = Counter(
+        "equivalent" if outcome == SURVIVED and described(mutant) in known else outcome
+        for mutant, outcome in ((m, earliest.get(k, outcomes[k])) for m, k in keyed[: len(done)])
+    )
     return {
         "seed": seed,
         "places": len(places(room)),
@@ -306,12 +323,18 @@ def counted(
         "killed": counts[KILLED],
         "timeouts": counts[TIMEOUT],
         "survived": len(missed),
-        "score_pct": round(100.0 * noticed / max(noticed + len(missed), 1), 1),
+        "score_pct": _score_pct(noticed, len(missed)),
+        "first_survived": first[SURVIVED],
+        "first_score_pct": _score_pct(first[KILLED] + first[TIMEOUT], first[SURVIVED]),
         "controls": 0,
         "controls_failed": 0,
         "sources_sha256": _state_of(room.sources),
         "survivors": missed,
     }
+
+
+def _score_pct(noticed: int, missed: int) -> float:
+    return round(100.0 * noticed / max(noticed + missed, 1), 1)
 
 
 def _files(room: Room) -> list[Path]:
@@ -331,13 +354,17 @@ def _log(room: Room) -> Path:
 
 
 def _earlier(room: Room) -> dict[str, str]:
-    if not _log(room).exists():
-        return {}
+    """Newest outcome of each mutant."""
     return dict(_rows(_log(room)))
 
 
+def _first_outcomes(room: Room) -> dict[str, str]:
+    """First outcome of each mutant."""
+    return dict(reversed(list(_rows(_log(room)))))
+
+
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         key, outcome = json.loads(line)
         yield key, outcome
 

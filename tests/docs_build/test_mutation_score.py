@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """benchmarks.mutation_score: which places are changed, and how tests notice a change."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("cosmic_ray", reason="install it with: pip install 'cosmic-ray>=8.4'")
 
-from benchmarks import mutant_runner
-from benchmarks.mutant_runner import INVALID, KILLED, SURVIVED, TIMEOUT, Job
-from benchmarks.mutation_score import ROOMS, equivalents, places, sample, statement_lines
+from benchmarks import mutant_runner, mutation_score
+from benchmarks.mutant_runner import INVALID, KILLED, SURVIVED, TIMEOUT, Job, Measured
+from benchmarks.mutation_score import (
+    ROOMS,
+    ROOT,
+    counted,
+    equivalents,
+    key_of,
+    places,
+    sample,
+    statement_lines,
+    tests_of,
+)
 
 MODULE = """\
 LIMIT = 3
@@ -92,6 +103,30 @@ def test_the_lines_of_a_statement_are_those_of_the_innermost_one() -> None:
     lines = [statement_lines(source, line) for line in range(1, 7)]
     expected = [range(1, 3), range(1, 3), range(3, 5), range(3, 5), range(5, 6), range(6, 7)]
     assert lines == expected
+
+
+def test_a_table_that_imports_make_has_the_tests_that_run_nothing() -> None:
+    rows: dict[int, list[str]] = {1: [""], 5: ["test_a.py::test_runs_it"]}
+    seconds = dict.fromkeys(("test_a.py::test_runs_it", "test_b.py::test_reads_the_table"), 0.1)
+    measured = Measured("", {str(ROOT / "a.py"): rows}, seconds, [], [])
+    assert tests_of(measured, "a.py", range(1, 2), 4.0) == (list(seconds), True)
+    assert tests_of(measured, "a.py", range(5, 6), 4.0) == (["test_a.py::test_runs_it"], False)
+
+
+def test_a_mutant_counts_by_its_newest_outcome_and_in_the_first_run_by_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = sample(ROOM, 6, 1)
+    keys = [key_of(mutant, (ROOT / mutant.path).read_text(encoding="utf-8")) for mutant in drawn]
+    first = [SURVIVED, KILLED, SURVIVED, KILLED, INVALID, TIMEOUT]
+    lines = [json.dumps([key, outcome]) for key, outcome in zip(keys, first, strict=True)]
+    lines += [json.dumps([keys[0], KILLED]), json.dumps([keys[2], KILLED])]
+    (tmp_path / "protection.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(mutation_score, "FOLDER", tmp_path)
+    outcomes = dict(zip(keys, [KILLED, KILLED, KILLED, KILLED, INVALID, TIMEOUT], strict=True))
+    found = counted(ROOM, 1, drawn, outcomes)
+    assert (found["mutants"], found["survived"], found["score_pct"]) == (6, 0, 100.0)
+    assert (found["first_survived"], found["first_score_pct"]) == (2, 60.0)
 
 
 def test_each_equivalent_change_is_one_of_its_file_and_has_a_reason() -> None:

@@ -56,6 +56,7 @@ def test_the_counts_of_the_mutants_add_up() -> None:
         parts = ("invalid", "equivalent", "killed", "timeouts", "survived")
         assert sum(row[part] for part in parts) == row["mutants"], name
         assert len(row["survivors"]) == row["survived"], name
+        assert row.get("first_score_pct", 0.0) <= row["score_pct"], name
 
 
 @pytest.mark.parametrize(
