@@ -381,6 +381,9 @@ def test_the_present_current_is_the_larger_of_now_and_of_two_seconds() -> None:
         values: Values = {"dt_s": STEP_S, "loaded_a": now_a, "current_2s_a": mean_a}
         asked, _ = Governor().update((55.0, "cell_sag"), 10.0, values)
         assert (asked is not None) == limits
+    # Of a vehicle that draws less than an ampere, too.
+    values = {"dt_s": STEP_S, "loaded_a": 0.5, "current_2s_a": None}
+    assert Governor().update((0.55, "cell_sag"), 0.1, values)[0] == pytest.approx(0.55)
 
 
 def test_the_power_of_a_flight_is_learned_with_two_minutes_after_thirty_seconds() -> None:

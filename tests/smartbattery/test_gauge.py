@@ -1316,3 +1316,32 @@ def test_the_hotter_register_gives_the_temperature_and_its_time() -> None:
     assert (hot.temperature_degc, hot.read_at_s["temperature_degc"]) == (55.0, 2.0)
     expired = state.snapshot(13.0)
     assert (expired.temperature_degc, expired.read_at_s["temperature_degc"]) == (40.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("identified", "read", "doubts"),
+    [
+        (0x0031, 0x0031, ()),
+        (0x0031, 0x0131, ("scale 0x0131, not 0x0031: rejected",)),
+        (0x2031, 0x1031, ("scale 0x1031, not 0x2031: rejected",)),
+        (0x0031, None, ()),
+        (None, 0x0131, ()),
+    ],
+)
+def test_a_specification_that_is_not_the_identified_one_is_a_doubt(
+    identified: int | None, read: int | None, doubts: tuple[str, ...]
+) -> None:
+    state = GaugeState(identity_values={SPECIFICATION.field: identified})
+    if read is not None:
+        state.store(SPECIFICATION.field, float(read), 0.0, 1e9)
+    assert state.snapshot(1.0).doubts == doubts
+
+
+def test_a_word_that_a_gauge_refuses_is_read_twelve_times() -> None:
+    device = Device()
+    device.instead[MAX_ERROR.command] = NackError("no such command")
+    gauge = Gauge(device)
+    polled(gauge, 0, 600)
+    assert device.commands.count(MAX_ERROR.command) == 24  # each read is tried twice
+    polled(gauge, 601, 700)
+    assert device.commands.count(MAX_ERROR.command) == 24

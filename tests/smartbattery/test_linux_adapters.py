@@ -261,6 +261,32 @@ def test_recovery_starts_after_three_openings_and_the_bus_is_closed_meanwhile(
     assert recoveries[3:] == [25]
 
 
+@pytest.mark.parametrize("between", [None, REFUSED], ids=["an answer", "a refusal"])
+def test_after_any_answer_a_recovery_waits_for_three_openings_again(
+    between: OSError | None, stuck: Stuck
+) -> None:
+    recoveries: list[int] = []
+
+    def recover() -> bool:
+        recoveries.append(stuck.transfers)
+        return False
+
+    bus = LinuxBus(PATH, recover)
+    for _ in range(11):
+        error_of(bus)
+    stuck.fails = between
+    if between is None:
+        bus.transfer(0x0B, b"\x09", 3)
+    else:
+        error_of(bus)
+    stuck.fails = TIMED_OUT
+    for _ in range(12):
+        error_of(bus)
+    assert recoveries == []
+    error_of(bus)
+    assert recoveries == [24]
+
+
 def test_without_a_recovery_it_is_opened_again_for_ever(stuck: Stuck) -> None:
     bus = LinuxBus(PATH, no_recovery)
     for _ in range(300):

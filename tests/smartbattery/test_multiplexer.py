@@ -30,6 +30,7 @@ class Board:
             self.open[address] = 0
             raise NackError("no power")
         if address in self.open:
+            assert rx_len == 0, "a selection is a write alone"
             self.open[address] = tx[0]
             return b""
         answering = [

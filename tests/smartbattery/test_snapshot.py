@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from smartbattery.snapshot import (
+    CELL_FIELDS,
     MAX_AGE_S,
     NO_COUNTS,
     UNIDENTIFIED,
@@ -57,6 +58,10 @@ def test_an_empty_snapshot_has_no_values() -> None:
     assert set(astuple(NO_COUNTS)) == {0}
     assert (empty.trouble, empty.lowest_cell(), empty.age_s("voltage_v")) == (None, None, None)
     assert json.loads(TypeAdapter(Snapshot).dump_json(empty))["read_at_s"] == {}
+
+
+def test_cells_have_the_names_of_32_fields() -> None:
+    assert (CELL_FIELDS[0], CELL_FIELDS[31], len(CELL_FIELDS)) == ("cell1_v", "cell32_v", 32)
 
 
 def test_a_snapshot_is_immutable() -> None:

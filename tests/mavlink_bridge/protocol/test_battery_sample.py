@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from mavlink_bridge.protocol.battery_sample import sample_of, summary_of
+from mavlink_bridge.protocol.battery_sample import CURRENT_MAX_A, sample_of, summary_of
 
 UNUSED = 65_535
 
@@ -64,6 +64,10 @@ def test_voltages_are_those_of_the_pack_or_of_cells(
     sample = sample_of(status(voltages, extended))
     assert sample.voltage_v == (None if voltage_v is None else pytest.approx(voltage_v))
     assert (len(sample.cells_v), sample.differ) == (cells, differ)
+
+
+def test_the_largest_current_is_the_last_one_of_its_field() -> None:
+    assert sample_of(status(current_battery=32_767)).current_a == pytest.approx(CURRENT_MAX_A)
 
 
 def test_what_an_autopilot_does_not_measure_is_unknown() -> None:

@@ -24,6 +24,16 @@ def test_commands_are_addressed_to_the_autopilot() -> None:
         assert (message.command, message.param1) == (31014, VERSION)
 
 
+def test_a_verdict_and_a_limit_are_distinguished_by_their_second_parameter() -> None:
+    driver = answered(VERSION)
+    for message, values in (
+        (driver.verdict(7, no_go=True, batteries=2, first_id=3), [1, 1, 2, 3, 0, 0]),
+        (driver.verdict(7, no_go=False, batteries=1, first_id=-1), [1, 0, 1, -1, 0, 0]),
+        (driver.limit(7, 25.5), [2, 25.5, 0, 0, 0, 0]),
+    ):
+        assert [getattr(message, f"param{number}") for number in range(2, 8)] == values
+
+
 def test_a_driver_of_version_1_gets_named_values() -> None:
     driver = LuaDriver()
     driver.receive(mavlink.MAVLink_named_value_float_message(0, b"BMS_LUA", 1.0), 5.0)

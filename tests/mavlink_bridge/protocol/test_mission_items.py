@@ -198,3 +198,30 @@ def test_approaches_between_rally_points_are_none_of_them() -> None:
         for k, one in enumerate(rows)
     ]
     assert rally_of(received) == (PLACE, Place(47.6, 8.7, 1.0))
+
+
+JUMP, SPEED, DELAY = ItemKind.JUMP, ItemKind.SPEED, ItemKind.DELAY
+OTHER = MissionItem(ItemKind.OTHER)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (item(177, 65_535, 1), MissionItem(JUMP, jump_to=65_535, jump_times=1)),
+        (item(177, 65_536, 1), OTHER),
+        (item(177, 1, 65_535), MissionItem(JUMP, jump_to=1, jump_times=65_535)),
+        (item(177, 1, 65_536), OTHER),
+        (item(178, 1, 1000.0), MissionItem(SPEED, speed_m_s=1000.0)),
+        (item(178, 1, 1000.5), OTHER),
+        (item(93, 1e7), MissionItem(DELAY, hold_s=1e7)),
+        (item(93, 1.1e7), MissionItem(DELAY, hold_s=None)),
+    ],
+)
+def test_the_greatest_number_that_a_flight_has(sent: Item, expected: MissionItem) -> None:
+    assert mission(HOME, sent, of=PX4_COPTER)[1] == expected
+
+
+@pytest.mark.parametrize(("height_m", "known_m"), [(1e5, 1e5), (-1e5, -1e5), (1.1e5, None)])
+def test_the_greatest_height_that_a_flight_has(height_m: float, known_m: float | None) -> None:
+    (flown,) = mission(item(16, at=(47.4, 8.5, height_m)), of=PX4_COPTER)
+    assert flown.place == Place(47.4, 8.5, known_m)
