@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -361,6 +362,51 @@ def test_a_disk_that_fails_for_a_while_loses_nothing(
     errors = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
     assert errors[0] == f"recording in {tmp_path} is interrupted: Input/output error"
     assert caplog.text.count("recording continues in") == len(errors)
+
+
+def test_a_queue_that_overflows_is_logged_once_and_the_recording_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(archive, "_QUEUED", 2)
+    sync, is_held, may_go = os.fdatasync, threading.Event(), threading.Event()
+
+    def fdatasync(file: int) -> None:
+        is_held.set()
+        may_go.wait()
+        sync(file)
+
+    store = Folder(tmp_path, ROOMY)
+
+    def take(number: int, start: Start | None = None) -> None:
+        lines = (b"" if start is None else text_of(start)) + text_of(
+            Step(float(number), UNKNOWN_VEHICLE)
+        )
+        block = block_of(number, lines)
+        store.take(Block(block, float(number), is_start=start is not None))
+
+    take(0, Start(()))
+    while not runs(tmp_path):
+        os.sched_yield()
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    take(1)
+    is_held.wait()
+    for number in (2, 3, 4, 5):
+        take(number)
+    may_go.set()
+    while not store._queue.empty():
+        os.sched_yield()
+    take(6, Start((), t_s=5.0))
+    store.close()
+    (path,) = runs(tmp_path)
+    gaps: list[str] = []
+    records = list(read_records(path, warn=gaps.append))
+    assert [one.t_s for one in records if isinstance(one, Step)] == [0.0, 1.0, 2.0, 3.0, 6.0]
+    assert gaps == [f"{path} is damaged: no data from 00:00:03 to 00:00:05"]
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == [
+        f"the disk of {tmp_path} is too slow: a part of the run is lost"
+    ]
+    assert caplog.text.count("recording continues in") == 1
 
 
 FULL = """
