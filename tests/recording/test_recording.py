@@ -63,7 +63,7 @@ from dronebms.recording.format import (
     read_records,
     text_of,
 )
-from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge
+from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
 from dronebms.recording.recorder import PLAN_S, START_S, Recorder, SingleFile
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry import json_line
@@ -586,6 +586,8 @@ START = {"batteries": [{"address": 11, "facts": {"chemistry": "lipo", "cells": 6
         (["s", 1, {"t_s": 1.0}], "battery 2 is not in the start record"),
         (["p", 1, 1.0, []], "battery 2 is not in the start record"),
         (["p", -1, 1.0, []], "battery 0 is not in the start record"),
+        (["t", 1.0, {"wind_m_s": -math.inf}], "block 1 has an invalid record"),
+        (["t", 1.0, {"wind_m_s": math.inf}], "block 1 has an invalid record"),
         (b"{\n", "block 1 has an invalid record"),
         (b"[" * 100_000 + b"\n", "block 1 has an invalid record"),
     ],
@@ -666,6 +668,55 @@ def test_the_progress_grows_to_the_whole(short: Path) -> None:
 def test_a_played_gauge_has_no_values_before_its_first_poll() -> None:
     gauge = PlayedGauge(Recorded(replace(FACTS, pack_id=None), 0x0B))
     assert gauge.poll(1.0).voltage_v is None
+
+
+def test_a_source_without_transfers_gives_its_snapshots_to_the_recorder() -> None:
+    given = [replace(SHOWN, t_s=k / 10, current_a=float(k)) for k in range(3)]
+    taken: list[tuple[int, Snapshot]] = []
+    source = TappedSource(
+        Shows(given), 2, lambda *shown: taken.append(shown), is_stuck=lambda now_s: now_s > 7.0
+    )
+    assert [source.poll(k / 10) for k in range(3)] == given
+    assert taken == [(2, snapshot) for snapshot in given]
+    assert (source.is_stuck(7.0), source.is_stuck(7.1)) == (False, True)
+    played = PlayedGauge(Recorded(FACTS, 0x0B))
+    for index, snapshot in taken:
+        assert index == 2
+        played.show(snapshot)
+        assert played.poll(snapshot.t_s) == snapshot
+
+
+class Shows:
+    """A source that gives one snapshot after the other."""
+
+    def __init__(self, given: list[Snapshot]) -> None:
+        self._given = iter(given)
+
+    def poll(self, _now_s: float) -> Snapshot:
+        """The next one."""
+        return next(self._given)
+
+    def is_stuck(self, _now_s: float) -> bool:
+        """Never."""
+        return False
+
+
+def test_a_gauge_that_the_loop_polls_is_never_stuck() -> None:
+    bus, _ = open_virtual("hover", VirtualClock(), 1)
+    assert not SteppedGauge(TappedGauge(bus, 0x0B, 6), 0, lambda *_: None).is_stuck(1e9)
+
+
+def test_a_run_without_a_step_is_no_block(tmp_path: Path) -> None:
+    path = tmp_path / "x.rec"
+    write(path, ONE)
+    assert path.read_bytes() == MAGIC
+
+
+def test_an_older_format_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "old.rec"
+    path.write_bytes(b"dronebms-recording 1\n" + block_of(0, lines(START)))
+    with pytest.raises(ConfigError, match="is a recording of format 1; only format 2 is read"):
+        is_recording(path)
 
 
 def test_other_files_are_not_recordings(tmp_path: Path) -> None:
