@@ -22,6 +22,11 @@ OnSnapshot = Callable[[int, Snapshot], None]  # index of the battery
 Polled = tuple[Snapshot, tuple[Transfer, ...], GaugeState]
 
 
+def unpolled(now_s: float) -> Snapshot:
+    """What a gauge gives before its first poll, in a run as in its replay."""
+    return Snapshot(now_s, trouble="the gauge has not answered yet")
+
+
 class TappedGauge:
     """A gauge that returns the transfers of each poll, for a recorder."""
 
@@ -118,4 +123,4 @@ class PlayedGauge:
 
     def poll(self, now_s: float) -> Snapshot:
         """Newest snapshot as of `now_s`."""
-        return Snapshot(now_s) if self._latest is None else self._latest.at(now_s)
+        return unpolled(now_s) if self._latest is None else self._latest.at(now_s)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dronebms.core.clock import Clock
-from dronebms.recording.gauge_tap import OnPoll, Polled, TappedGauge
+from dronebms.recording.gauge_tap import OnPoll, Polled, TappedGauge, unpolled
 from smartbattery.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class PolledGauge:
             self._latest, transfers, state = self._done.popleft()
             self._on_poll(self._index, self._latest.t_s, transfers, state)
         if self._latest is None:
-            return Snapshot(now_s, trouble="the gauge has not answered yet")
+            return unpolled(now_s)
         self._log.see(self._latest)
         return self._latest.at(now_s)
 

@@ -40,6 +40,7 @@ from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.recording.format import MAGIC, Recorded, Start, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.service.bus_threads import PolledGauge
 from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
@@ -375,6 +376,31 @@ def test_a_run_in_which_packs_were_swapped_and_landed_replays_to_the_same_report
     ]
     assert list(dict.fromkeys(known)) == [("1001", False, 0), ("1002", False, 1), ("1001", True, 0)]
     assert replayed(tmp_path / "x.rec") == live
+
+
+def test_steps_before_the_first_poll_and_between_late_ones_replay_to_the_same_reports(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    bus, world = open_virtual("survey", clock, 1)
+    path = tmp_path / "x.rec"
+    recorder = Recorder(SingleFile(path), Start((Recorded(world.pack_data(), 0x0B),)))
+    source = PolledGauge(TappedGauge(bus, 0x0B, 6), 0, recorder.polled)
+    loop = Loop(clock, world.vehicle, [Pipeline(source, world.pack_data())], recorder)
+    polled = {4: 1, 5: 1, 6: 3, 30: 1, 60: 2}  # polls of the bus's thread before these steps
+
+    def ticks() -> Iterator[float]:
+        for step in range(80):
+            for _ in range(polled.get(step, 0)):
+                source.poll_bus(clock.now_s())
+            yield step / 10
+
+    live = list(loop.reports(ticks()))
+    recorder.close()
+    assert {report.snapshot.trouble for report in live[:4]} == {"the gauge has not answered yet"}
+    assert live[6].snapshot.voltage_v is not None
+    assert live[29].snapshot.voltage_v is None
+    assert replayed(path) == live
 
 
 # ------------------------------------------------------------------------- as a process

@@ -63,7 +63,13 @@ from dronebms.recording.format import (
     read_records,
     text_of,
 )
-from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
+from dronebms.recording.gauge_tap import (
+    PlayedGauge,
+    SteppedGauge,
+    TappedGauge,
+    TappedSource,
+    unpolled,
+)
 from dronebms.recording.recorder import PLAN_S, START_S, Recorder, SingleFile
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry import json_line
@@ -667,7 +673,9 @@ def test_the_progress_grows_to_the_whole(short: Path) -> None:
 
 def test_a_played_gauge_has_no_values_before_its_first_poll() -> None:
     gauge = PlayedGauge(Recorded(replace(FACTS, pack_id=None), 0x0B))
-    assert gauge.poll(1.0).voltage_v is None
+    assert gauge.poll(1.0) == unpolled(1.0)
+    assert unpolled(1.0).voltage_v is None
+    assert unpolled(1.0).trouble == "the gauge has not answered yet"
 
 
 def test_a_source_without_transfers_gives_its_snapshots_to_the_recorder() -> None:
