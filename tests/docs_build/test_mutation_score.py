@@ -19,7 +19,6 @@ from benchmarks.mutation_score import (
     places,
     sample,
     statement_lines,
-    tests_of,
 )
 
 MODULE = """\
@@ -109,8 +108,11 @@ def test_a_table_that_imports_make_has_the_tests_that_run_nothing() -> None:
     rows: dict[int, list[str]] = {1: [""], 5: ["test_a.py::test_runs_it"]}
     seconds = dict.fromkeys(("test_a.py::test_runs_it", "test_b.py::test_reads_the_table"), 0.1)
     measured = Measured("", {str(ROOT / "a.py"): rows}, seconds, [], [])
-    assert tests_of(measured, "a.py", range(1, 2), 4.0) == (list(seconds), True)
-    assert tests_of(measured, "a.py", range(5, 6), 4.0) == (["test_a.py::test_runs_it"], False)
+    assert mutation_score.tests_of(measured, "a.py", range(1, 2), 4.0) == (list(seconds), True)
+    assert mutation_score.tests_of(measured, "a.py", range(5, 6), 4.0) == (
+        ["test_a.py::test_runs_it"],
+        False,
+    )
 
 
 def test_a_mutant_counts_by_its_newest_outcome_and_in_the_first_run_by_its_first(
