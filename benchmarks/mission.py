@@ -26,6 +26,9 @@ return at that moment. These moments are eight at random, the return itself, the
     time left: of missions that stay, which repeat for ever, mean |error| of `remaining_s`, and without the plan.
     lead: median seconds from the first MARGINAL of `home_verdict` to its first NO.
 
+With `--known` each pack and its vehicle have flown two other missions in the
+same weather, repeated until the pack ended.
+
 `--time-left` judges the time left with a mission known by another set: missions of uneven phases (holds, lanes, ways
 out and back, climbs) that end after the pack, so that the time left has a truth in each second. The same flight with the
 plan and without it, by a pack that has not flown yet and by one on its third flight, the earlier two of which were
@@ -181,6 +184,25 @@ def case_of(number: int, seed: int) -> Case:
     return Case(Scenario.model_validate(tables), number, family, is_mission, named)
 
 
+def earlier_cases(number: int, seed: int) -> tuple[Case, Case]:
+    """Return two other missions that the pack and the vehicle of a flight flew before it."""
+    _, tables, groups = _tables(number, seed, is_mission=True)
+    return _earlier(np.random.default_rng([seed, number, 2]), number, tables, groups)
+
+
+def _earlier(
+    rng: np.random.Generator, number: int, tables: dict[str, Any], groups: tuple[str, ...]
+) -> tuple[Case, Case]:
+    """Two missions that are repeated until the pack ends."""
+
+    def case() -> Case:
+        items = _items(rng, tables["speeds"]["cruise_m_s"], 60.0 * HOVER_MIN[groups[0]][0])
+        scenario = Scenario.model_validate(tables | {"waypoint": _repeated(items, -1)})
+        return Case(scenario, number, "stays", mission=True, groups=groups)
+
+    return case(), case()
+
+
 def uneven_cases(number: int, seed: int) -> tuple[Case, Case, Case]:
     """Return a mission of uneven phases that ends after the pack, and two earlier flights of it."""
     rng, tables, groups = _tables(number, seed, is_mission=True)
@@ -200,13 +222,8 @@ def uneven_cases(number: int, seed: int) -> tuple[Case, Case, Case]:
             ends_s = ended.end_s * rng.uniform(1.1, 1.5) if ended.left_pct is None else math.inf
         if lasts_s > ends_s:
             break
-    earlier = []
-    for _ in range(2):
-        items = _items(rng, tables["speeds"]["cruise_m_s"], hover_s)
-        other = Scenario.model_validate(tables | {"waypoint": _repeated(items, -1)})
-        earlier.append(Case(other, number, "stays", mission=True, groups=groups))
     flown = Case(scenario(), number, "uneven", mission=True, groups=groups)
-    return flown, earlier[0], earlier[1]
+    return flown, *_earlier(rng, number, tables, groups)
 
 
 def _phase(rng: np.random.Generator, span_s: float) -> list[dict[str, Any]]:
@@ -436,10 +453,14 @@ def _flown_on(world: World, used_j: list[float], until_s: float) -> Outcome | No
     return None
 
 
-def fly(number: int, seed: int) -> Flown:
-    """Fly and judge one flight."""
+def fly(number: int, seed: int, *, known: bool = False) -> Flown:
+    """Fly and judge one flight, also after two other missions of its pack and vehicle."""
     case = case_of(number, seed)
-    rows = list(seconds_of(World(case.scenario, case.seed)))
+    memory = PackMemoryInRam()
+    for one in earlier_cases(number, seed) if known else ():
+        for _ in seconds_of(World(one.scenario, one.seed), packs=memory):
+            pass
+    rows = list(seconds_of(World(case.scenario, case.seed), packs=copy.deepcopy(memory)))
     free = [row for row in rows if not row.returning]
     rng = np.random.default_rng([seed, number, 1])
     chosen = [
@@ -462,7 +483,7 @@ def fly(number: int, seed: int) -> Flown:
     marginal = [r.t_s for r in rows if r.estimate.home_verdict is Verdict.MARGINAL]
     hidden = None
     if case.mission and case.family == "stays":
-        again = seconds_of(World(case.scenario, case.seed), visible=False)
+        again = seconds_of(World(case.scenario, case.seed), visible=False, packs=memory)
         hidden = _left_error(list(again), outcome.end_s)
     is_lost = case.family == "lands" and outcome.left_pct is None
     second_half = rows[len(rows) // 2 :]
@@ -733,12 +754,15 @@ def main() -> None:
     parser.add_argument("--each", action="store_true", help="print a line of each flight")
     parser.add_argument("--time-left", action="store_true", help="judge the time left alone")
     parser.add_argument("--power-ahead", action="store_true", help="judge the power ahead alone")
+    parser.add_argument("--known", action="store_true", help="packs on their third flight")
     parser.add_argument("--results", type=Path, help="file of judged flights of this seed")
     options = parser.parse_args()
     if options.power_ahead:
         judge: Callable[[int], Any] = partial(power_ahead, seed=options.seed)
     else:
-        judge = partial(time_left if options.time_left else fly, seed=options.seed)
+        judge = partial(fly, seed=options.seed, known=options.known)
+        if options.time_left:
+            judge = partial(time_left, seed=options.seed)
     is_left = options.time_left or options.power_ahead
     flown = []
     for each in judged(judge, options, options.results):

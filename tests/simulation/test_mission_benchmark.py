@@ -16,6 +16,7 @@ from benchmarks.mission import (
     TimeLeft,
     case_of,
     cells_of,
+    earlier_cases,
     fly,
     judged,
     left_table,
@@ -41,6 +42,16 @@ def flown() -> Flown:
 def test_a_seed_gives_the_same_flight_and_another_one_another() -> None:
     assert case_of(5, 1) == case_of(5, 1)
     assert case_of(5, 1).scenario != case_of(5, 2).scenario
+
+
+def test_earlier_flights_are_other_missions_of_the_same_pack_and_vehicle() -> None:
+    case, (first, second) = case_of(25, 1), earlier_cases(25, 1)
+    assert first.scenario.waypoints != second.scenario.waypoints != case.scenario.waypoints
+    for one in (first, second):
+        assert one.seed == case.seed
+        for name in ("pack", "gauge", "vehicle", "faults", "air"):
+            assert getattr(one.scenario, name) == getattr(case.scenario, name)
+        assert outcome_of(one.scenario, one.seed).left_pct is None  # until the pack ended
 
 
 def test_the_flights_are_of_every_kind() -> None:
