@@ -650,3 +650,10 @@ def test_a_temperature_is_kept_every_second_for_a_minute() -> None:
     assert times_s == [float(t_s) for t_s in range(89, 150)]
     quantities.resume()
     assert quantities.state().temperatures == ()
+
+
+def test_a_temperature_is_kept_a_second_after_the_last_one() -> None:
+    quantities = Quantities(FACTS)
+    for tenths in (0, 5, 9, 10, 19, 20, 25, 31):
+        quantities.update(look(tenths / 10), Estimate(0.0), IN_AIR)
+    assert [t_s for t_s, _ in quantities.state().temperatures] == [0.0, 1.0, 2.0, 3.1]
