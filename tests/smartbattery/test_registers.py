@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from smartbattery.fields import StatusWord
 from smartbattery.registers import (
     ADDRESS,
+    BATTERY_MODE,
+    BATTERY_STATUS,
     CELLS,
     EXTENDED,
     FAST,
@@ -387,3 +390,23 @@ def test_a_word_without_a_month_or_a_day_is_no_date() -> None:
 def test_every_bit_of_a_status_word_is_retained() -> None:
     for row in (STATUS, MODE, SPECIFICATION, MANUFACTURED):
         assert all(row.decode(raw) == raw for raw in ALL_WORDS)
+
+
+# Masks as SBS 1.1 prints them, sections 5.1.4 and 5.1.21.
+MODE_MASKS = {
+    "ICC": 0x0001, "PBS": 0x0002, "CF": 0x0080, "CC": 0x0100, "PB": 0x0200,
+    "AM": 0x2000, "CHGM": 0x4000, "CAPM": 0x8000,
+}  # fmt: skip
+STATUS_MASKS = {
+    "FD": 0x0010, "FC": 0x0020, "DSG": 0x0040, "INIT": 0x0080, "RTA": 0x0100, "RCA": 0x0200,
+    "TDA": 0x0800, "OTA": 0x1000, "TCA": 0x4000, "OCA": 0x8000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "masks"), [(BATTERY_MODE, MODE_MASKS), (BATTERY_STATUS, STATUS_MASKS)]
+)
+def test_the_flags_of_a_status_word_are_those_of_the_specification(
+    word: StatusWord, masks: dict[str, int]
+) -> None:
+    assert {row.name: word.mask(row.name) for row in word.bits} == masks
