@@ -58,6 +58,7 @@ url = "udpout:127.0.0.1:9"
 # the start or soon after it, some in a flight that is long enough for a row of the pack history.
 MOMENTS, SHARES = ((-1.0, 1.0), (1.0, 6.0), (21.0, 30.0)), (0.55, 0.35, 0.10)
 START_S, MOST_GAP_S, FLIGHT_S, SHOWN = 180.0, 5.0, 21.0, 25
+CLOCKS_S = 0.5  # by which the service's clock is known
 
 
 @dataclass
@@ -158,8 +159,14 @@ def _first_report(folder: Path, process: "subprocess.Popen[bytes]") -> Watch:
 
 
 def _age(end_s: float, first_s: float, stored_s: float | None) -> float:
-    """Seconds since what is stored, of this life: what is older was lost, or not, by another kill."""
-    return end_s - first_s if stored_s is None else end_s - max(stored_s, first_s)
+    """Seconds since what this life has stored, all of the life if it has stored nothing.
+
+    What is older was lost, or not, by another kill; what is later than the kill is of a run whose
+    clock this life does not continue: one that was restored too often is not restored again.
+    """
+    if stored_s is None or stored_s > end_s + CLOCKS_S:
+        return end_s - first_s
+    return max(end_s - max(stored_s, first_s), 0.0)
 
 
 def _recordings(folder: Path) -> list[Path]:

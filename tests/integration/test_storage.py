@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.storage import _age
 from tests.integration.storage.campaign import rows
 from tests.integration.storage.file_layer import COMPILER, Call, Record
 from tests.integration.storage.power_cut import Disk
@@ -67,3 +68,18 @@ def test_a_file_that_moves_to_another_folder_may_be_in_both_or_in_neither(tmp_pa
     assert {"b/y": b"kept"} in found
     assert {"a/x": b"kept", "b/y": b"kept"} in found
     assert {} in found
+
+
+@pytest.mark.parametrize(
+    ("stored_s", "lost_s"),
+    [
+        (14.5, 0.5),
+        (12.0, 3.0),
+        (11.0, 3.0),  # older than the first report, at 12 s
+        (None, 3.0),
+        (15.01, 0.0),  # the clocks agree to some milliseconds
+        (125.0, 3.0),  # of a run whose clock was not continued
+    ],
+)
+def test_a_kill_loses_what_its_life_has_not_stored(stored_s: float | None, lost_s: float) -> None:
+    assert _age(15.0, 12.0, stored_s) == pytest.approx(lost_s)
