@@ -15,7 +15,13 @@ from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import signing
 from mavlink_bridge.protocol.codec import Codec, read_key
-from mavlink_bridge.protocol.signing import EPOCH_S, TICKS_PER_S, Signing, TimestampFile
+from mavlink_bridge.protocol.signing import (
+    EPOCH_S,
+    TICKS_PER_S,
+    Signing,
+    SigningState,
+    TimestampFile,
+)
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, FakeVehicle
 from tests.mavlink_bridge.reports import a_report
 
@@ -340,6 +346,26 @@ def test_a_write_error_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     run.step(Peer(NOW).beat())
     assert "signing timestamps are not stored" in caplog.text
     run.store._file = None
+
+
+def test_times_that_could_not_be_stored_are_stored_once_they_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "signing").mkdir()  # in the place of the file
+    state = SigningState("one", 7_000, 5_000, ((0, 1, 1, 6_000),))
+    with closing(TimestampFile(tmp_path / "signing")) as store:
+        for _ in range(3):
+            store.write(state)
+        (tmp_path / "signing").rmdir()
+        store.write(state)
+        store.write(state)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"signing timestamps are not stored: {tmp_path}/signing: Is a directory",
+        f"signing timestamps are stored again: {tmp_path}/signing",
+    ]
+    with closing(TimestampFile(tmp_path / "signing")) as store:
+        assert store.state == state
 
 
 def test_the_file_is_the_users_own(tmp_path: Path) -> None:
