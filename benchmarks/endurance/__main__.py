@@ -22,8 +22,9 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.endurance.fleet import CYCLE_S, PACKS
-from benchmarks.endurance.rig import Rig, SteppedDate, disk_mb, enter_namespace
+from benchmarks.endurance.rig import Rig, disk_mb, enter_namespace
 from benchmarks.endurance.samples import Sample, Verdict, flatness, sample
+from benchmarks.endurance.stepped_date import SteppedDate
 from benchmarks.service import cpu_s
 
 _TICK_S, _SAMPLE_S, _SCRAPE_S = 0.5, 5.0, 10.0

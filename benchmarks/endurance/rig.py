@@ -13,7 +13,6 @@ import shlex
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from pymavlink.dialects.v20 import common as mavlink
 
 from benchmarks.endurance.fleet import SwappedPacks
+from benchmarks.endurance.stepped_date import SteppedDate
 from benchmarks.remote_packs import serve
 from dronebms.core.clock import SystemClock, boot_s
 from dronebms.core.vehicle_state import VehicleState
@@ -42,7 +42,6 @@ _UP = ("ip link set lo up multicast on", "ip route replace 239.0.0.0/8 dev lo")
 _DOWN = "ip link set lo down"
 _PHONE = "10.9.9.2"  # address of viewers that vanish
 _TCP_REPAIR = 19  # of linux/tcp.h: a socket that is closed in it sends nothing
-_DATE_SOURCE = Path(__file__).with_name("stepped_date.c")
 _LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _START_S = 60.0
 _SHOWN_MB = 0.1
@@ -109,26 +108,6 @@ def enter_namespace() -> bool:
 
 def _run(command: str) -> None:
     subprocess.run(shlex.split(command), check=True, capture_output=True)  # noqa: S603 - constants
-
-
-class SteppedDate:
-    """The date of processes that were started with `environ`: that of the machine plus an offset.
-
-    Args:
-        folder: of the library, which the C compiler makes.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path, library = folder / "date", folder / "stepped_date.so"
-        self.set(0.0)
-        if not library.exists():
-            _run(f"cc -shared -fPIC -O2 -o {library} {_DATE_SOURCE} -ldl")
-        self.environ = {"LD_PRELOAD": str(library), "STEPPED_DATE": str(self._path)}
-
-    def set(self, offset_s: float) -> None:
-        """Step the date; in place, because the processes have the file mapped."""
-        with self._path.open("r+b" if self._path.exists() else "wb") as file:
-            file.write(struct.pack("=q", round(offset_s * 1e9)))
 
 
 class Watcher:

@@ -22,8 +22,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from benchmarks.endurance.fleet import CYCLE_S, PACKS, SwappedPacks
-from benchmarks.endurance.rig import CONFIG, Messages, SteppedDate, Watcher, disk_mb
+from benchmarks.endurance.rig import CONFIG, Messages, Watcher, disk_mb
 from benchmarks.endurance.samples import Sample, Verdict, flatness, sample
+from benchmarks.endurance.stepped_date import SteppedDate
 from dronebms.core.clock import Clock, PacedClock, SystemClock, VirtualClock
 from dronebms.service import log_output
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile

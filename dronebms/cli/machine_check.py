@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dronebms.core.clock import Clock
+from dronebms.core.clock import Clock, date_s
 from dronebms.core.report import ActionKind
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.checkpoint import CHECKPOINT
@@ -57,6 +57,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
         *_batteries(config),
         *_links(config, clock),
         *_folders(config),
+        *_date(config),
         *_outputs(config, clock),
         *_can(config),
     ]
@@ -383,6 +384,19 @@ def _folders(config: Config) -> Iterator[Finding]:
         elif is_locked(config.vehicle_dir / CHECKPOINT):
             path = config.vehicle_dir / CHECKPOINT
             yield Finding("state", f"{path} is in use by another dronebms run", _STOP)
+
+
+def _date(config: Config) -> Iterator[Finding]:
+    """What a clock that is not set costs, where something uses its date."""
+    if date_s() is not None:
+        return
+    mend = "timedatectl set-ntp true; without a network a real-time clock, or the time of a GPS"
+    if config.state is not None:
+        text = "the clock of this computer is not set: flights have no date until it is"
+        yield Finding("state", text, mend, works=True)
+    if config.mqtt is not None and config.mqtt.ca is not None:
+        text = "the clock of this computer is not set: no certificate is valid until it is"
+        yield Finding("mqtt", text, mend, works=True)
 
 
 def _unwritable(folder: Path) -> Trouble | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from dronebms.core.clock import known_date
 from dronebms.core.number_format import DASH, counted, number, printable
 from dronebms.estimation.learned_export import EverythingLearned
 from dronebms.estimation.model_parameters import FITTED
@@ -175,8 +176,11 @@ def _label_lines(row: PackRow) -> list[str]:
     lines = [f"{'pack':18}{row.name}"] if row.label.name else []
     lines += [f"{'tags':18}{', '.join(row.label.tags)}"] if row.label.tags else []
     service = service_text(row.label, row.use)
-    if row.label.serviced_unix_s is not None:
-        service = "; ".join(filter(None, (service, f"last {day_text(row.label.serviced_unix_s)}")))
+    serviced_s = row.label.serviced_unix_s
+    if serviced_s is not None or row.label.serviced_after is not None:
+        date_s = None if serviced_s is None else known_date(serviced_s)
+        last = "last on an unknown date" if date_s is None else f"last {day_text(date_s)}"
+        service = "; ".join(filter(None, (service, last)))
     lines += [f"{'maintenance':18}{service}"] if service else []
     for stay in row.stays:
         text = f"{stay.vehicle}: {counted(stay.flights, 'flight')}, {day_text(stay.from_unix_s)}"

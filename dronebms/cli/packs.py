@@ -25,7 +25,7 @@ from dronebms.cli.pack_tables import PackRow, in_width, print_pack, tables
 from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
-from dronebms.core.clock import unix_s
+from dronebms.core.clock import date_s
 from dronebms.core.errors import ConfigError, FlightLogError, InUseError
 from dronebms.core.number_format import counted, csv_field
 from dronebms.core.optional import needed_by
@@ -53,6 +53,7 @@ from dronebms.health.database import (
     Database,
     PackHistory,
     SqliteFile,
+    is_ordered,
     label_of,
     record_of,
 )
@@ -74,6 +75,7 @@ class _History:
     flights: list[FlightRecord]
     labels: dict[str, PackLabel]
     place: str  # name of the database
+    is_merged: bool = False  # it has flights of several databases
 
 
 def packs(options: argparse.Namespace) -> int:
@@ -84,6 +86,8 @@ def packs(options: argparse.Namespace) -> int:
     everything = read_everything(memory, damaged)
     history = _history(options, everything)
     selected = _selected(history, everything, options.serial)
+    if date_s() is None and (options.serviced or any(row.label.every_days for row in selected)):
+        print_stderr("the clock of this computer is not set: days since a service are unknown")
     if _changes_labels(options):
         _label(options, selected, history)
         history = _history(options, everything)
@@ -205,7 +209,7 @@ def _history(options: argparse.Namespace, everything: EverythingLearned) -> _His
         )
     database = SqliteFile(path, writes=False) if url is None else _fleet(url)
     found = PackHistory(database, writes=False)
-    return _History(found.flights(), found.labels(), database.name)
+    return _History(found.flights(), found.labels(), database.name, found.is_merged())
 
 
 def _changes_labels(options: argparse.Namespace) -> bool:
@@ -242,7 +246,7 @@ def _changed(row: PackRow, options: argparse.Namespace) -> PackLabel:
         label = replace(label, **{f"every_{unit}": every})
     if options.serviced:
         last = row.flights[-1].flight_id if row.flights else None
-        label = replace(label, serviced_unix_s=unix_s(), serviced_after=last)
+        label = replace(label, serviced_unix_s=date_s(), serviced_after=last)
     return label
 
 
@@ -356,15 +360,19 @@ def _row(
         vehicle = learned.vehicle
         power = learned.power if vehicle is None else everything.vehicles.get(vehicle, ())
     label = history.labels.get(pack, PackLabel(pack))
+    in_order = is_ordered(flights, is_merged=history.is_merged)
+    flown = history.flights
+    if history.is_merged:
+        flown = [flight for flight in flown if in_order and flight.started_unix_s is not None]
     return PackRow(
         pack,
         flights,
-        forecast_ageing(flights),
+        forecast_ageing(flights, is_ordered=in_order),
         learned,
         usual_power(power, FITTED),
         label,
-        use_since_service(label, flights, unix_s()),
-        [_named(stay, history.labels) for stay in stays(pack, history.flights)],
+        use_since_service(label, flights, date_s()),
+        [_named(stay, history.labels) for stay in stays(pack, flown)],
     )
 
 

@@ -5,11 +5,13 @@ import argparse
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from dronebms.analysis.flight_comparison import compare
 from dronebms.analysis.track import Track, tracks
 from dronebms.cli.replay import learned_packs, print_missing, replayed
 from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.clock import known_date
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report
@@ -41,10 +43,17 @@ def report(options: argparse.Namespace) -> int:
             changes = [] if record is None or not earlier else compare(record, earlier)
             count = None if earlier is None else len(earlier)
             batteries.append(report_page.Flown(track, plots.stack(track), name, changes, count))
-        written_s = options.flight.stat().st_mtime
-        written = f"{datetime.fromtimestamp(written_s, UTC):%Y-%m-%d %H:%M} UTC"
+        written = _date(options.flight)
         file.write(report_page.page(options.flight.name, batteries, missing, written))
     return print_missing(missing)
+
+
+def _date(flight: Path) -> str:
+    """Date of a file, as text."""
+    written_s = known_date(flight.stat().st_mtime)
+    if written_s is None:
+        return "unknown date: the clock was not set"
+    return f"{datetime.fromtimestamp(written_s, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _silence_matplotlib() -> None:

@@ -74,9 +74,21 @@ def boot_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def unix_s() -> float:
-    """Date in seconds since 1970 as the machine's clock has it; it may never have been set."""
-    return time.time()
+_SET_S = 1_735_689_600.0  # 2025-01-01
+
+
+def date_s() -> float | None:
+    """Date in seconds since 1970; `None` if the machine's clock has not been set."""
+    return known_date(time.time())
+
+
+def known_date(unix_s: float) -> float | None:
+    """A date that a clock gave, seconds since 1970; `None` if that clock had not been set.
+
+    A companion computer without a battery for its clock starts in 1970, or when its system was
+    built, until it receives the date. A date before 2025 is none.
+    """
+    return unix_s if unix_s >= _SET_S else None
 
 
 _SAME_S = 1e-6  # rounding error of added and subtracted times

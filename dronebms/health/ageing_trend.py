@@ -76,19 +76,21 @@ class AgeingForecast:
     weak: WeakCell | None
     left: tuple[float | None, ...]  # flights until worn out: 5 %, median, 95 %; None: never
     days_per_flight: float | None
+    is_ordered: bool = True  # whether the order of the flights is known
 
 
-def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
+def forecast_ageing(flights: Sequence[FlightRecord], *, is_ordered: bool = True) -> AgeingForecast:
     """Forecast from the flights of one pack, in their order; `left` is empty when unknown.
 
-    Every pack loses capacity, so a resistance without a measured capacity gives no forecast.
+    Every pack loses capacity, so a resistance without a measured capacity gives no forecast. Nor do
+    flights whose order is unknown.
     """
+    if not is_ordered:
+        return AgeingForecast(None, None, None, (), None, is_ordered=False)
     cycles = next((f.gauge_cycles for f in flights if f.gauge_cycles is not None), 0.0)
     capacity = _trend("capacity", [(f.relative_capacity, f.mean_degc) for f in flights], cycles)
     ohms = [(f.resistance_mohm, f.resistance_degc) for f in flights]
     resistance = _trend("resistance", ohms, cycles)
-    dates = [f.started_unix_s for f in flights if f.started_unix_s is not None]
-    days = (max(dates) - min(dates)) / _DAY_S / (len(dates) - 1) if len(dates) > 1 else None
     lefts = [found[1] for found in (capacity, resistance) if found is not None and capacity]
     soonest = (min(ends) for ends in zip(*lefts, strict=True))
     return AgeingForecast(
@@ -96,8 +98,17 @@ def forecast_ageing(flights: Sequence[FlightRecord]) -> AgeingForecast:
         resistance and resistance[0],
         weak_cell(flights),
         tuple(None if isinf(end) else end for end in soonest),
-        days,
+        _days_per_flight(flights),
     )
+
+
+def _days_per_flight(flights: Sequence[FlightRecord]) -> float | None:
+    """Mean days from one flight to the next; `None` without two dates in their order."""
+    dated = [(n, f.started_unix_s) for n, f in enumerate(flights) if f.started_unix_s is not None]
+    if not dated:
+        return None
+    (first, first_s), (last, last_s) = dated[0], dated[-1]
+    return (last_s - first_s) / _DAY_S / (last - first) if last_s > first_s else None
 
 
 def _trend(

@@ -59,6 +59,7 @@ _PUT_LABEL = (
     + ", ".join(f"{name} = excluded.{name}" for name in _LABEL_NAMES[1:])
 )
 _UNNAME = "UPDATE pack SET name = NULL WHERE name = :name AND pack <> :pack"
+_REPEATED = "SELECT COUNT(*) - COUNT(DISTINCT sequence) FROM flight"
 _GET_LABELS = f"SELECT {', '.join(_LABEL_NAMES)} FROM pack ORDER BY pack"  # noqa: S608 - field names
 _LABELS_SINCE = 3
 # Columns that earlier versions do not have, and the first version that does.
@@ -165,18 +166,21 @@ class PackHistory:
             self._database.run(_PUT, *rows)
 
     def flights(self, pack: str = "") -> list[FlightRecord]:
-        """The flights of one pack, or all, in their order.
+        """The flights of one pack, or all, in their order if that `is_ordered`, below.
 
-        By date if every flight has one, as several vehicles may have flown a pack; else by the
-        vehicle's own sequence, as its clock may have been wrong.
+        By the vehicle's own sequence, as its clock may have been wrong. Where flights of several
+        databases were copied to one, by date; those without a date come first.
         """
         found = [
             self._flight(row) for row in self._database.run(_get(self._version), {"pack": pack})
         ]
-        dated = [flight for flight in found if flight.started_unix_s is not None]
-        if len(dated) == len(found):
+        if self.is_merged():
             found.sort(key=lambda flight: flight.started_unix_s or 0.0)
         return found
+
+    def is_merged(self) -> bool:
+        """Whether it has flights of several databases: each counts from 1."""
+        return bool(self._database.run(_REPEATED)[0][0])
 
     def _flight(self, row: Row) -> FlightRecord:
         values: dict[str, Any] = dict(zip(_NAMES, row, strict=True))
@@ -218,6 +222,16 @@ class PackHistory:
         """Mark the flights that no process records any more: the service was killed in the air."""
         sql = "UPDATE flight SET state = :lost WHERE state = :flying"
         self._database.run(sql, {"lost": LOST, "flying": FLYING})
+
+
+def is_ordered(flights: Sequence[FlightRecord], *, is_merged: bool) -> bool:
+    """Whether the order of flights of one `PackHistory` is known.
+
+    Args:
+        flights: some or all of it.
+        is_merged: whether it has flights of several databases.
+    """
+    return not is_merged or all(flight.started_unix_s is not None for flight in flights)
 
 
 def record_of(values: object) -> FlightRecord:

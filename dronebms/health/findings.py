@@ -2,7 +2,6 @@
 """What the flights of a pack show, as texts: findings, capacity, maintenance, and a summary."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from dronebms.core.number_format import DASH
@@ -29,7 +28,11 @@ def findings(flights: Sequence[FlightRecord], forecast: AgeingForecast) -> list[
     for quantity, trend in (("capacity", forecast.capacity), ("resistance", forecast.resistance)):
         if trend is not None and trend.changed is not None:
             found.append(f"{quantity} ages faster since flight {trend.changed}")
-    if not forecast.left:
+    if not forecast.is_ordered:
+        undated = sum(flight.started_unix_s is None for flight in flights)
+        of = f"{undated} of {len(flights)} have no date"
+        found.append(f"no forecast: order of the flights unknown, {of}")
+    elif not forecast.left:
         count = sum(flight.relative_capacity is not None for flight in flights)
         found.append(f"no forecast: {count} of {LEAST_FLIGHTS} flights with a measured capacity")
     return found
@@ -69,22 +72,29 @@ def service_text(label: PackLabel, use: Use) -> str:
     return "; ".join(due.text for due in dues)
 
 
-def summary(label: PackLabel, flights: Sequence[FlightRecord], now_s: float | None) -> PackSummary:
+def summary(
+    label: PackLabel,
+    flights: Sequence[FlightRecord],
+    now_s: float | None,
+    *,
+    is_ordered: bool = True,
+) -> PackSummary:
     """What a screen shows of a pack.
 
     Args:
         label: of the pack.
         flights: of the pack, in their order; one in progress does not count.
         now_s: date, seconds since 1970; `None` if the clock is not set: no days are counted.
+        is_ordered: whether their order is known.
     """
     flown = [flight for flight in flights if flight.state != FLYING]
-    counted = label if now_s is not None else replace(label, every_days=None)
-    service = service_text(counted, use_since_service(counted, flown, now_s or 0.0))
+    service = service_text(label, use_since_service(label, flown, now_s))
+    forecast = forecast_ageing(flown, is_ordered=is_ordered)
     return PackSummary(
         name=label.name,
         tags=label.tags,
         flights=len(flown),
         capacity=capacity_text(flown) if pack_capacity(flown) is not None else None,
-        findings=tuple(findings(flown, forecast_ageing(flown))) if flown else (),
+        findings=tuple(findings(flown, forecast)) if flown else (),
         service=service or None,
     )

@@ -83,6 +83,7 @@ class _OpenFlight:
     predictions: list[tuple[float, float]] = field(default_factory=list)  # time, time to empty
     excursions: dict[str, Excursion] = field(default_factory=dict)
     lowest_v: float | None = None
+    started_unix_s: float | None = None  # by the newest date; a clock that is lost changes nothing
 
 
 class FlightDetector:
@@ -118,7 +119,12 @@ class FlightDetector:
         return self._open is not None
 
     def update(self, report: Report, *, unix_s: float | None = None) -> FlightRecord | None:
-        """Process a step; return the record of the flight that has ended with it."""
+        """Process a step; return the record of the flight that has ended with it.
+
+        Args:
+            report: the step.
+            unix_s: its date, seconds since 1970; `None` if the clock is not set.
+        """
         dt_s = 0.0 if self._last is None else max(report.t_s - self._last.t_s, 0.0)
         ended = None
         identity = report.snapshot.identity
@@ -126,11 +132,13 @@ class FlightDetector:
         another = not is_same_pack(self._identity, identity)
         self._identity = identity if another else merged(self._identity, identity)
         if another:  # the earlier pack has flown until the step before
-            ended = self.record(LANDED, unix_s=unix_s)
+            ended = self.record(LANDED)
             self._restart()
         self._last = report
+        if self._open is not None and unix_s is not None:
+            self._open.started_unix_s = unix_s - (report.t_s - self._open.first.t_s)
         if self._open is not None and _has_ended(self._open, report):
-            ended = self.record(LANDED, unix_s=unix_s)
+            ended = self.record(LANDED)
             self._restart()
         self._pack = pack if another else pack or self._pack
         self._stress = self._stress.after(report, dt_s)
@@ -147,13 +155,8 @@ class FlightDetector:
             _accumulate(self._open, report, dt_s)
         return ended
 
-    def record(self, state: str, *, unix_s: float | None = None) -> FlightRecord | None:
-        """Record of the flight in progress; `None` if there is none or the pack is unknown.
-
-        Args:
-            state: of the record.
-            unix_s: date of the newest step, `None` if the clock is not set.
-        """
+    def record(self, state: str) -> FlightRecord | None:
+        """Record of the flight in progress; `None` if there is none or the pack is unknown."""
         flight, last, valid = self._open, self._last, self._valid
         if flight is None or last is None or valid is None or self._pack is None:
             return None
@@ -166,7 +169,7 @@ class FlightDetector:
             vehicle=pack_data.vehicle or valid.vehicle.uid, serial=snapshot.identity.serial,
             chemistry=pack_data.chemistry.name, cells=pack_data.cells,
             rated_mah=pack_data.capacity_mah, flown_s=flown_s, armed_s=flight.armed_s,
-            started_unix_s=None if unix_s is None else unix_s - flown_s,
+            started_unix_s=flight.started_unix_s,
             used_mah=(self._used_ah - flight.start_ah) * _MILLI,
             start_pct=flight.first.estimate.soc_pct, end_pct=valid.estimate.soc_pct,
             gauge_cycles=snapshot.cycles, gauge_full_mah=snapshot.full_mah,

@@ -2,12 +2,14 @@
 """What a user states of a pack: its name, tags, and how often it is due for maintenance.
 
 A row of the pack history's table of packs; `None` is not stated. Flights, cycles and days count
-from the last service, or from the first flight in the history.
+from the last service, or from the first flight in the history; days of a service without a date
+from the first flight after it that has one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dronebms.core.clock import known_date
 from dronebms.health.flight_record import FlightRecord
 
 _DAY_S = 86_400.0
@@ -24,7 +26,7 @@ class PackLabel:
     every_flights: float | None = None      # maintenance is due after so many flights
     every_cycles: float | None = None       # full charges drawn, of the rated capacity
     every_days: float | None = None
-    serviced_unix_s: float | None = None    # the last service
+    serviced_unix_s: float | None = None    # the last service; None if the clock was not set
     serviced_after: str | None = None       # id of the last flight before it
 # fmt: on
 
@@ -49,22 +51,25 @@ class Stay:
     replaced_by: str | None  # the pack that flew next on that vehicle
 
 
-def use_since_service(label: PackLabel, flights: Sequence[FlightRecord], now_s: float) -> Use:
+def use_since_service(
+    label: PackLabel, flights: Sequence[FlightRecord], now_s: float | None
+) -> Use:
     """Use of a pack.
 
     Args:
         label: of the pack.
         flights: of the pack, in their order.
-        now_s: date, seconds since 1970.
+        now_s: date, seconds since 1970; `None` if the clock is not set: days are unknown.
     """
     ids = [flight.flight_id for flight in flights]
     after = label.serviced_after
     since = flights[ids.index(after) + 1 :] if after in ids else list(flights)
     rated = [(one.used_mah, one.rated_mah) for one in since if one.rated_mah and one.used_mah]
     cycles = sum(used_mah / rated_mah for used_mah, rated_mah in rated) if rated else None
-    first_s = next((one.started_unix_s for one in flights if one.started_unix_s is not None), None)
-    from_s = first_s if label.serviced_unix_s is None else label.serviced_unix_s
-    days = None if from_s is None else max(now_s - from_s, 0.0) / _DAY_S
+    first_s = next((one.started_unix_s for one in since if one.started_unix_s is not None), None)
+    serviced_s = None if label.serviced_unix_s is None else known_date(label.serviced_unix_s)
+    from_s = first_s if serviced_s is None else serviced_s
+    days = None if from_s is None or now_s is None else max(now_s - from_s, 0.0) / _DAY_S
     return Use(len(since), 0.0 if not since else cycles, days)
 
 

@@ -15,11 +15,12 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import PackSummary, Report
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import FILE, PackHistory, SqliteFile, is_ordered
 from dronebms.health.findings import summary
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LOST, FlightRecord
@@ -32,7 +33,8 @@ _ROUND_S = 0.5
 _SUMMARY_S = 60.0
 _QUEUED = 3000  # reports: minutes of one pack, during a slow write
 _STOP_S = 10.0  # for the last rows; a database may be locked for half of it
-_LEAST_UNIX_S = 1_735_689_600.0  # 2025: a clock with an earlier date has not been set
+_LANDED = 1000  # flights of this run that receive another date when the clock is set
+_STEP_S = 60.0  # by which a clock that is set differs from one that was merely corrected
 
 
 class PackHistorySink:
@@ -40,12 +42,16 @@ class PackHistorySink:
 
     Args:
         folder: the folder of the database, which is created if there is none.
-        unix_s: the date; the clock of a companion computer is often not set.
+        date_s: the date, seconds since 1970; `None` while the computer's clock is not set. The
+            flights of this run receive their dates as soon as it is.
     """
 
-    def __init__(self, folder: Path, unix_s: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, date_s: Callable[[], float | None]) -> None:
         self._path = folder / FILE
-        self._unix_s = unix_s
+        self._date_s = date_s
+        self._is_dateless = False  # as logged
+        self._offset_s: float | None = None  # of the newest date to the clock of the reports
+        self._landed: deque[tuple[FlightRecord, float]] = deque(maxlen=_LANDED)  # with its start
         self._run = secrets.token_hex(8)
         self._queue: deque[Report] = deque(maxlen=_QUEUED)
         self._detectors: dict[int, FlightDetector] = {}
@@ -81,20 +87,21 @@ class PackHistorySink:
         while not self._stopping.wait(_ROUND_S):
             self._round()
         self._round()
-        self._write([one.record(LOST, unix_s=self._date()) for one in self._detectors.values()])
+        self._write([one.record(LOST) for one in self._detectors.values()])
 
     def _round(self) -> None:
         if self._history is None and not self._failed:
             self._write([])  # logs an unusable database at once
         while self._queue:
             report = self._queue.popleft()
-            date_s = self._date()
+            date_s = self._dated(report.t_s)
             detector = self._detectors.setdefault(report.index, FlightDetector(self._run))
             ended = detector.update(report, unix_s=date_s)
+            if ended is not None:
+                self._landed.append((ended, report.t_s - (ended.flown_s or 0.0)))
             if ended is not None or report.t_s - self._written_s >= EVERY_S:
                 self._written_s = report.t_s
-                flying = [one.record(FLYING, unix_s=date_s) for one in self._detectors.values()]
-                self._write([ended, *flying])
+                self._write([ended, *(one.record(FLYING) for one in self._detectors.values())])
             self._summarise(report, detector, has_landed=ended is not None)
         self._is_full = False
 
@@ -112,16 +119,36 @@ class PackHistorySink:
             return
         try:
             label = self._history.labels().get(pack, PackLabel(pack))
-            found = summary(label, self._history.flights(pack), self._date())
+            flights = self._history.flights(pack)
+            in_order = is_ordered(flights, is_merged=self._history.is_merged())
+            found = summary(label, flights, self._date_s(), is_ordered=in_order)
         except ConfigError as error:
             _log.warning("the summary of %s cannot be read: %s", pack, error)
             self._summaries = others
             return
         self._summaries = others | {index: found}
 
-    def _date(self) -> float | None:
-        unix_s = self._unix_s()
-        return unix_s if unix_s >= _LEAST_UNIX_S else None
+    def _dated(self, t_s: float) -> float | None:
+        """The date; a step of it is one of the flights of this run, too.
+
+        A computer without a clock of its own starts with no date, or with that at which it stopped.
+        """
+        date_s = self._date_s()
+        if date_s is None:
+            if not self._is_dateless:
+                _log.info("the clock of this computer is not set: flights have no date until it is")
+            self._is_dateless = True
+            return None
+        offset_s, known_s = date_s - t_s, self._offset_s
+        self._offset_s = offset_s
+        is_set = self._is_dateless or (known_s is not None and abs(offset_s - known_s) > _STEP_S)
+        if is_set:
+            self._is_dateless = False
+            _log.info("the clock of this computer is set: so are the dates of this run's flights")
+            self._write(
+                [replace(one, started_unix_s=from_s + offset_s) for one, from_s in self._landed]
+            )
+        return date_s
 
     def _write(self, records: list[FlightRecord | None]) -> None:
         """Write records; those of a failed write are retried by the next one."""

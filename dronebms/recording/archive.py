@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
@@ -18,7 +19,7 @@ from pathlib import Path
 from queue import Full, Queue
 
 from dronebms.core.atomic_file import PART, atomic_writer
-from dronebms.core.clock import unix_s
+from dronebms.core.clock import date_s, known_date
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.recording.format import MAGIC
@@ -29,7 +30,6 @@ _STOP_S = 5.0
 _RETRY_S, _RETRIES = 1.0, 30  # of a block
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # errors that may end
 _DAY_S = 86_400.0
-_PLAUSIBLE_S = 1_735_689_600.0  # 2025-01-01: an earlier date was never set
 _INCIDENTS = "incidents"
 _log = logging.getLogger(__name__)
 
@@ -156,7 +156,9 @@ class Folder:
         for folder in (self._folder, self._folder / _INCIDENTS):
             for part in folder.glob(f".run-*{PART}"):
                 _delete(part)
-        numbers = [path.stem[4:] for path in self._folder.glob("run-*.rec")]
+        # A run whose files were moved away may have left capsules: its number is taken, too.
+        found = [*self._folder.glob("run-*.rec"), *(self._folder / _INCIDENTS).glob("run-*.rec")]
+        numbers = [path.stem.split("-")[1] for path in found]
         return max((int(text) for text in numbers if text.isdecimal()), default=0)
 
     def _stop(self) -> None:
@@ -169,28 +171,38 @@ class Folder:
         """Delete the oldest files until the bounds are met, capsules last."""
         runs = self._folder.glob("run-*.rec")
         capsules = (self._folder / _INCIDENTS).glob("run-*.rec")
-        # By the number of the run, which has one digit more from 100000 on.
         files = [
             (path, stat)
             for found in (runs, capsules)
-            for path in sorted(found, key=lambda path: (len(path.name.split("-")[1]), path.name))
+            for path in sorted(found, key=_place)
             if (self._file is None or path != self._file.path) and (stat := _stat(path)) is not None
         ]
         total = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
+        ages_s = self._ages_s(files)
         for path, stat in files:
-            days = self._age_s(path, stat) / _DAY_S
+            days = ages_s[path] / _DAY_S
             if total > self._bounds.max_bytes or days > (self._bounds.max_days or inf):
                 total -= stat.st_size if _delete(path) else 0
         stems = {_run_of(path) for path, _ in files}
         self._ended_s = {stem: t_s for stem, t_s in self._ended_s.items() if stem in stems}
 
-    def _age_s(self, path: Path, stat: os.stat_result) -> float:
-        """Age of a file; of one of this run by the loop's clock.
+    def _ages_s(self, files: Sequence[tuple[Path, os.stat_result]]) -> dict[Path, float]:
+        """Least age of each file: by its date, and that of every later one.
 
-        By the date it would be years old as soon as a computer without a clock gets its date.
+        A file of this run has an age by the loop's clock: by the date it would be years old as soon
+        as a computer without a clock gets its date. One of an earlier run that has no date is as
+        old as the next one that has an age; without such a one it is of today.
         """
-        ended_s = self._ended_s.get(_run_of(path))
-        return unix_s() - stat.st_mtime if ended_s is None else self._t_s - ended_s
+        today_s, least_s = date_s(), 0.0
+        ages_s = {}
+        for path, stat in sorted(files, key=lambda file: _place(file[0]), reverse=True):
+            ended_s, written_s = self._ended_s.get(_run_of(path)), known_date(stat.st_mtime)
+            if ended_s is not None:
+                least_s = max(least_s, self._t_s - ended_s)
+            elif today_s is not None and written_s is not None:
+                least_s = max(least_s, today_s - written_s)
+            ages_s[path] = least_s
+        return ages_s
 
     def _encapsulate(self, incident: Incident) -> None:
         """Copy the run so far, so that a replay of the copy gives the same decisions."""
@@ -200,11 +212,8 @@ class Folder:
         if self._before is not None and incident.t_s - self._file.start_s < BEFORE_S:
             files.insert(0, self._before.path)
         self._make_room()
-        date = (
-            f"-{datetime.fromtimestamp(unix_s(), UTC):%Y%m%dT%H%M%SZ}"
-            if unix_s() > _PLAUSIBLE_S
-            else ""
-        )
+        today_s = date_s()
+        date = "" if today_s is None else f"-{datetime.fromtimestamp(today_s, UTC):%Y%m%dT%H%M%SZ}"
         folder, run = self._folder / _INCIDENTS, self._file.path.stem
         path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.limit_id}{date}.rec"
         # A limit that trips repeatedly must not fill the disk: the newest capsule has all of it.
@@ -229,6 +238,11 @@ class Folder:
 def _run_of(path: Path) -> str:
     """Stem of the run file of a run file or of a capsule."""
     return "-".join(path.stem.split("-")[:2])
+
+
+def _place(path: Path) -> tuple[int, str]:
+    """Sorts files by the number of their run, which has one digit more from 100000 on."""
+    return len(path.stem.split("-")[1]), path.stem
 
 
 def _stat(path: Path) -> os.stat_result | None:

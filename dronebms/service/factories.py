@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dronebms import __version__
-from dronebms.core.clock import Clock, unix_s
+from dronebms.core.clock import Clock, date_s
 from dronebms.core.errors import InUseError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report, Sink
@@ -89,7 +89,7 @@ def bridge_of(config: Config, links: Sequence[Link], stack: ExitStack) -> Bridge
     common = BridgeOptions(
         report_time=main.report_time,
         component_id=main.component_id,
-        unix_s=unix_s(),
+        unix_s=date_s() or 0.0,
         pack_voltage_only=main.pack_voltage_only,
         batteries=tuple(
             [

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
 
-from dronebms.core.clock import Clock
+from dronebms.core.clock import Clock, known_date
 from dronebms.core.disk import write_all
 from dronebms.core.number_format import printable
 
@@ -107,9 +107,11 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON; `time` is the date of the computer, in UTC."""
+        """The record as JSON; `time` is the date in UTC, `None` while the clock is not set."""
+        date_s = known_date(record.created)
+        date = None if date_s is None else datetime.fromtimestamp(date_s, UTC)
         row: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": None if date is None else date.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "text": record.getMessage(),
         }

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dronebms.core.clock import Clock, SystemClock, unix_s
+from dronebms.core.clock import Clock, SystemClock, date_s
 from dronebms.core.errors import DroneBmsError
 from dronebms.core.report import Report, Sink
 from dronebms.core.state import decode, encode
@@ -156,7 +156,7 @@ class Service:
         ]
         history = None
         if config.state is not None:
-            history = stack.enter_context(closing(PackHistorySink(Path(config.state.dir), unix_s)))
+            history = stack.enter_context(closing(PackHistorySink(Path(config.state.dir), date_s)))
         viewers = status_server_of(config.status, stack)
         optional = (
             viewers if history is None else _with_history(viewers, history),

@@ -23,7 +23,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from dronebms.core.bounded_input import read_bytes
-from dronebms.core.clock import SystemClock, unix_s
+from dronebms.core.clock import SystemClock, date_s
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report, Severity
@@ -115,7 +115,7 @@ class MqttPublisher:
         if len(self._inbox) >= _MAX_INBOX and not alarm:
             self._unstored += 1  # the receiver sees the missing number
             return
-        head = {"serial": name, "boot": self._boot, "sequence": sequence, "unix_s": unix_s()}
+        head = {"serial": name, "boot": self._boot, "sequence": sequence, "unix_s": date_s()}
         payload = json.dumps(head | content, allow_nan=False, separators=(",", ":"))
         self._inbox.append(Message(f"{self._config.topic}/{name}/{kind}", payload, alarm))
         self._wake.set()

@@ -4,6 +4,7 @@
 import gzip
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -123,6 +124,21 @@ def test_the_same_flight_gives_the_same_bytes(tmp_path: Path) -> None:
         for file in files:
             assert main([command, str(FLIGHT), "-o", str(file)]) == 0
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_page_has_no_date_of_a_clock_that_was_not_set(tmp_path: Path) -> None:
+    flight, out = tmp_path / "f.csv", tmp_path / "report.html"
+    flight.write_bytes(gzip.decompress(FLIGHT.read_bytes()))
+    flight.with_suffix(".json").write_bytes(
+        FLIGHT.with_name("F13_Marquis2019_P04_1.json").read_bytes()
+    )
+    os.utime(flight, (40.0, 40.0))
+    assert main(["report", str(flight), "-o", str(out)]) == 0
+    texts = ParsedPage(out.read_text(encoding="utf-8")).texts
+    assert "unknown date: the clock was not set" in texts
+    os.utime(flight, (1.8e9, 1.8e9))
+    assert main(["report", str(flight), "-o", str(out)]) == 0
+    assert "2027-01-15 08:00 UTC" in ParsedPage(out.read_text(encoding="utf-8")).texts
 
 
 def test_the_page_is_self_contained_and_escapes_names(tmp_path: Path) -> None:

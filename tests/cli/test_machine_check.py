@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -106,6 +107,19 @@ def test_a_configuration_that_works_has_no_finding(tmp_path: Path) -> None:
 )
 def test_what_will_not_work_now_is_named(text: str, why: str) -> None:
     assert any(line.startswith(why) for line in found(text)), found(text)
+
+
+def test_a_clock_that_is_not_set_is_named_where_its_date_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = f'{VIRTUAL}[state]\ndir = "{tmp_path}"\n'
+    assert found(state) == []
+    monkeypatch.setattr(time, "time", lambda: 40.0)
+    config = validated(Config, state, "x.toml")
+    (one,) = machine_findings(config, SystemClock())
+    assert (one.subject, one.works) == ("state", True)  # a pack is guarded without a date, too
+    assert "the clock of this computer is not set" in one.text
+    assert found(VIRTUAL) == []
 
 
 def test_ports_that_other_programs_use_are_named(port: str, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -455,3 +457,51 @@ def test_the_names_of_packs_move_with_an_export(
     (tmp_path / "earlier.json").write_text(json.dumps(content))
     assert packs(other, "--import", str(tmp_path / "earlier.json")) == 0
     assert own.labels() == labels
+
+
+def test_a_service_on_a_computer_without_a_date_has_none(
+    history: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1970 is no date of a service: the pack would be due for 20,000 days as soon as it is set."""
+    sentence = "the clock of this computer is not set: days since a service are unknown"
+    monkeypatch.setattr(time, "time", lambda: 40.0)
+    assert packs(history, "1", "--serviced", "--service-every", "days=30,flights=2") == 0
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert "service in 2 flights: 0 of 2 flights; last on an unknown date" in shown.out
+    assert "1970" not in shown.out
+    monkeypatch.undo()
+    assert packs(history, "1", "--json") == 0
+    shown = capsys.readouterr()
+    due = json.loads(shown.out)["maintenance"]
+    assert (due, shown.err) == ([{"unit": "flights", "done": 0.0, "every": 2.0}], "")
+    store = PackHistory(SqliteFile(history / FILE, writes=True), writes=True)
+    store.put(
+        [
+            replace(
+                store.flights()[0],
+                flight_id="run:0:9",
+                sequence=None,
+                started_unix_s=time.time() - 5 * 86_400.0,
+            )
+        ]
+    )
+    assert packs(history, "1") == 0
+    assert "service in 25 days: 5 of 30 days" in capsys.readouterr().out
+
+
+def test_the_order_of_flights_of_two_computers_without_dates_is_named_as_unknown(
+    history: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    store = PackHistory(SqliteFile(other / FILE, writes=True), writes=True)
+    store.put([FlightRecord("other:0:0", LANDED, "P 1", serial=1, vehicle="hexa")])
+    assert packs(other, "--export", str(tmp_path / "e.json")) == 0
+    assert packs(history, "--import", str(tmp_path / "e.json")) == 0
+    capsys.readouterr()
+    assert packs(history, "1") == 0
+    shown = capsys.readouterr().out
+    assert "no forecast: order of the flights unknown, 1 of 3 have no date" in shown
+    assert "replaced by" not in shown
+    assert packs(history, "2") == 0  # its flights have dates
+    assert "order of the flights unknown" not in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
-from dronebms.health.database import Database, PackHistory, SqliteFile
+from dronebms.health.database import Database, PackHistory, SqliteFile, is_ordered
 from dronebms.health.flight_record import (
     COLUMN_TYPES,
     FLYING,
@@ -130,6 +130,37 @@ def test_the_flights_of_a_pack_on_several_vehicles_are_in_the_order_of_their_dat
             fleet.put(own.flights())
     dates = [row.started_unix_s for row in fleet.flights()]
     assert dates == [1.7e9 + k for k in range(12)]
+
+
+def test_the_flights_of_one_vehicle_are_in_its_own_order_whatever_its_clock_was(
+    database: Open,
+) -> None:
+    dates = (None, 1.7e9, None, 1.6e9, 1.8e9)  # never set, set, never set, stale, set
+    own = PackHistory(database(), writes=True)
+    own.put(
+        replace(FULL, flight_id=f"{n}", started_unix_s=date_s) for n, date_s in enumerate(dates)
+    )
+    found = own.flights()
+    assert [row.flight_id for row in found] == ["0", "1", "2", "3", "4"]
+    assert is_ordered(found, is_merged=own.is_merged())
+
+
+def test_the_order_of_flights_of_several_vehicles_is_unknown_without_their_dates(
+    database: Open, tmp_path: Path
+) -> None:
+    fleet = PackHistory(database(), writes=True)
+    for vehicle in range(2):
+        own = PackHistory(SqliteFile(tmp_path / f"{vehicle}.sqlite", writes=True), writes=True)
+        own.put(
+            replace(FULL, flight_id=f"{vehicle}:0:{n}", pack=pack, started_unix_s=date_s)
+            for n, (pack, date_s) in enumerate([("a", None), ("b", 1.7e9 - vehicle), ("a", 1.8e9)])
+        )
+        fleet.put(own.flights())
+    assert fleet.is_merged()
+    known = {pack: is_ordered(fleet.flights(pack), is_merged=True) for pack in ("a", "b")}
+    assert known == {"a": False, "b": True}
+    assert [row.flight_id for row in fleet.flights("b")] == ["1:0:1", "0:0:1"]
+    assert [row.pack for row in fleet.flights()] == ["a", "a", "b", "b", "a", "a"]
 
 
 def test_a_failed_write_leaves_nothing_of_it(database: Open) -> None:

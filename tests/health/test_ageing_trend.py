@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, forecast_ageing, theil_sen, weak_cell
+from dronebms.health.findings import findings
 from dronebms.health.flight_record import LANDED, FlightRecord
 
 SEEDS = range(40)
@@ -165,3 +166,25 @@ def test_a_cell_that_is_weak_from_the_start_is_detected_by_the_third_flight() ->
     assert (weak.cell, weak.what, weak.since) == (2, "capacity", 3)
     assert weak.by == pytest.approx(0.08)
     assert weak_cell(flights[:2]) is None
+
+
+def test_flights_without_a_date_count_between_those_that_have_one() -> None:
+    flights = life(41, seed=1, loss=0.002)
+    some = [
+        f if n in {0, 20, 40} else replace(f, started_unix_s=None) for n, f in enumerate(flights)
+    ]
+    assert forecast_ageing(some).days_per_flight == pytest.approx(0.5)
+    one = [replace(f, started_unix_s=None) for f in flights[:-1]] + flights[-1:]
+    assert forecast_ageing(one).days_per_flight is None
+    back = [replace(flights[0], started_unix_s=2e9), *flights[1:]]
+    assert forecast_ageing(back).days_per_flight is None
+
+
+def test_flights_in_an_unknown_order_have_no_forecast() -> None:
+    flights = [replace(f, started_unix_s=None) for f in life(41, seed=1, loss=0.002)]
+    found = forecast_ageing(flights, is_ordered=False)
+    assert (found.capacity, found.resistance, found.weak, found.left) == (None, None, None, ())
+    assert findings(flights, found) == [
+        "no forecast: order of the flights unknown, 41 of 41 have no date"
+    ]
+    assert forecast_ageing(flights).left

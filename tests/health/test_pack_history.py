@@ -223,8 +223,55 @@ def test_the_sink_writes_flights_with_their_date(start: list[Report], tmp_path: 
     assert row.started_unix_s == pytest.approx(TODAY_S - 40.0, abs=1.0)
 
 
+@pytest.mark.parametrize("early_s", [None, TODAY_S - 90 * 86_400.0])
+def test_flights_before_the_clock_is_set_receive_their_date_when_it_is(
+    early_s: float | None, start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One has landed and the next is in the air when the date jumps, by 56 years or 90 days."""
+    caplog.set_level(logging.INFO)
+    after_s = start[-1].t_s + 40.0  # less than a step of the date
+    landed = replace(
+        start[-1], t_s=start[-1].t_s + 1.0, vehicle=replace(start[-1].vehicle, armed=False)
+    )
+    second = [replace(report, t_s=report.t_s + after_s) for report in start]
+    now_s = [early_s]
+    sink = PackHistorySink(tmp_path, lambda: now_s[0])
+    sink.close()  # its thread; the test makes the rounds
+    for report in (*start, landed, *second[:-1]):
+        sink(report)
+    sink._round()
+    first, other = stored(tmp_path)
+    assert (first.state, other.state) == (LANDED, FLYING)
+    assert (first.started_unix_s is None) == (early_s is None)
+    now_s[0] = TODAY_S
+    sink(second[-1])
+    sink._round()
+    sink.close()
+    sink._write([one.record(FLYING) for one in sink._detectors.values()])
+    dated, flying = stored(tmp_path)
+    assert dated == replace(first, started_unix_s=dated.started_unix_s)
+    landed_s = TODAY_S - (second[-1].t_s - landed.t_s)
+    assert dated.started_unix_s == pytest.approx(landed_s - (first.flown_s or 0.0))
+    assert flying.started_unix_s == pytest.approx(TODAY_S - (flying.flown_s or 0.0))
+    texts = [r.getMessage() for r in caplog.records if r.name.startswith("dronebms.health")]
+    assert texts == [
+        *["the clock of this computer is not set: flights have no date until it is"]
+        * (early_s is None),
+        "the clock of this computer is set: so are the dates of this run's flights",
+    ]
+
+
+def test_a_clock_that_is_lost_in_flight_takes_no_date_away(start: list[Report]) -> None:
+    detector = FlightDetector("run")
+    for report in start:
+        detector.update(report, unix_s=TODAY_S + report.t_s if report.t_s < 50.0 else None)
+    row = detector.record(LOST)
+    assert row is not None
+    assert row.started_unix_s == pytest.approx(TODAY_S + start[-1].t_s - (row.flown_s or 0.0))
+
+
 def test_a_clock_that_is_not_set_gives_no_date(start: list[Report], tmp_path: Path) -> None:
-    with closing(PackHistorySink(tmp_path, lambda: 1e6)) as sink:
+    with closing(PackHistorySink(tmp_path, lambda: None)) as sink:
         for report in start:
             sink(report)
     assert stored(tmp_path)[0].started_unix_s is None

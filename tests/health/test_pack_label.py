@@ -30,7 +30,7 @@ def flown(
     values = {
         "rated_mah": 10_000.0,
         "used_mah": 5000.0,
-        "started_unix_s": 1e9 + number * DAY_S,
+        "started_unix_s": 1.8e9 + number * DAY_S,
     } | more
     return FlightRecord(f"run:0:{number}", LANDED, pack, vehicle=vehicle, **values)  # type: ignore[arg-type]  # fields of one type
 
@@ -38,7 +38,7 @@ def flown(
 def test_a_service_is_due_by_whichever_bound_is_reached() -> None:
     flights = [flown(n) for n in range(10)]
     label = PackLabel("A", every_flights=10.0, every_cycles=6.0, every_days=30.0)
-    use = use_since_service(label, flights, 1e9 + 12 * DAY_S)
+    use = use_since_service(label, flights, 1.8e9 + 12 * DAY_S)
     assert [use.flights, use.cycles, use.days] == pytest.approx([10, 5.0, 12.0])
     texts = [due.text for due in maintenance(label, use)]
     assert texts == [
@@ -51,10 +51,10 @@ def test_a_service_is_due_by_whichever_bound_is_reached() -> None:
 
 def test_use_counts_from_the_last_service() -> None:
     flights = [flown(n) for n in range(10)]
-    label = PackLabel("A", serviced_unix_s=1e9 + 7.5 * DAY_S, serviced_after="run:0:7")
-    use = use_since_service(label, flights, 1e9 + 10 * DAY_S)
+    label = PackLabel("A", serviced_unix_s=1.8e9 + 7.5 * DAY_S, serviced_after="run:0:7")
+    use = use_since_service(label, flights, 1.8e9 + 10 * DAY_S)
     assert [use.flights, use.cycles, use.days] == pytest.approx([2, 1.0, 2.5])
-    use = use_since_service(replace(label, serviced_after="run:0:9"), flights, 1e9)
+    use = use_since_service(replace(label, serviced_after="run:0:9"), flights, 1.8e9)
     assert (use.flights, use.cycles, use.days) == (0, 0.0, 0.0)
 
 
@@ -73,7 +73,7 @@ def test_the_vehicles_of_a_pack_and_the_packs_that_followed_it() -> None:
     flights = [flown(n, pack, vehicle) for n, (pack, vehicle) in enumerate(order)]
 
     def day(number: int) -> float:
-        return 1e9 + number * DAY_S
+        return 1.8e9 + number * DAY_S
 
     assert stays("A", flights) == [
         Stay("one", 2, day(0), day(1), "B"),
@@ -95,7 +95,7 @@ def test_two_packs_of_one_flight_do_not_replace_each_other() -> None:
         for n in range(3)
         for battery, pack in enumerate("AB")
     ]
-    assert stays("A", pairs) == [Stay("lifter", 3, 1e9, 1e9 + 2 * DAY_S, None)]
+    assert stays("A", pairs) == [Stay("lifter", 3, 1.8e9, 1.8e9 + 2 * DAY_S, None)]
 
 
 def deviating(
@@ -160,5 +160,27 @@ def test_a_file_of_version_2_is_read_as_it_is_and_changed_by_a_writer(tmp_path: 
     history.put_label(PackLabel(flights[0].pack, "blue"))
     history.put([flown(99, flights[0].pack)])
     again = PackHistory(SqliteFile(path, writes=False), writes=False)
-    assert [row.vehicle for row in again.flights()] == ["lifter", None, None, None]
+    assert [row.vehicle for row in again.flights()] == [None, None, None, "lifter"]
     assert again.labels()[flights[0].pack].name == "blue"
+
+
+def test_days_are_unknown_while_the_clock_is_not_set() -> None:
+    label = PackLabel("A", every_flights=3.0, every_days=30.0)
+    use = use_since_service(label, [flown(n) for n in range(3)], None)
+    assert (use.flights, use.days) == (3, None)
+    assert [due.unit for due in maintenance(label, use)] == ["flights"]
+
+
+@pytest.mark.parametrize("serviced_s", [None, 40.0])
+def test_days_since_a_service_without_a_date_count_from_the_next_flight_that_has_one(
+    serviced_s: float | None,
+) -> None:
+    """The clock had not been set: 1970 is no date of a service, and nothing is due for it."""
+    flights = [flown(n) for n in range(6)]
+    flights[3] = replace(flights[3], started_unix_s=None)
+    label = PackLabel("A", every_days=30.0, serviced_unix_s=serviced_s, serviced_after="run:0:2")
+    use = use_since_service(label, flights, 1.8e9 + 10 * DAY_S)
+    assert use.flights == 3
+    assert use.days == pytest.approx(6.0)
+    use = use_since_service(label, flights[:4], 1.8e9 + 10 * DAY_S)
+    assert (use.flights, use.days) == (1, None)

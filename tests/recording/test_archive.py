@@ -113,7 +113,7 @@ def test_old_recordings_are_deleted_and_no_other_files(tmp_path: Path) -> None:
     for path in (old, new, other):
         path.write_bytes(b"x")
     for path in (old, other):
-        os.utime(path, (1.7e9, 1.7e9))
+        os.utime(path, (1.75e9, 1.75e9))
     flown(tmp_path, Bounds(1e9, 1e8, max_days=30.0))
     assert not old.exists()
     assert new.exists()
@@ -127,7 +127,7 @@ def test_a_date_that_is_set_in_flight_makes_no_file_of_the_run_old(
     before = tmp_path / "run-00001.rec"
     before.write_bytes(b"x")
     date_s = [before.stat().st_mtime]
-    monkeypatch.setattr(archive, "unix_s", lambda: date_s[0])
+    monkeypatch.setattr(archive, "date_s", lambda: date_s[0])
     folder = Stepping(tmp_path, Bounds(1e9, 1.0, max_days=30.0))
     folder.write(1, is_start=True)
     folder.write(2, is_start=True)
@@ -139,6 +139,60 @@ def test_a_date_that_is_set_in_flight_makes_no_file_of_the_run_old(
         folder.write(4 + days * 86_400, is_start=True)
     assert [path.stem for path in runs(tmp_path)] == ["run-00005", "run-00006"]
     folder.close()
+
+
+def test_recordings_from_before_the_clock_was_set_are_not_56_years_old(tmp_path: Path) -> None:
+    """The date of two flights is that of a clock that started in 1970: they are of unknown age."""
+    (tmp_path / "incidents").mkdir()
+    capsule = tmp_path / "incidents" / "run-00002-000050s-hot.rec"
+    for path in (tmp_path / "run-00001.rec", tmp_path / "run-00002.rec", capsule):
+        path.write_bytes(b"x")
+        os.utime(path, (40.0, 40.0))
+    flown(tmp_path, Bounds(1e9, 1e8, max_days=30.0))
+    assert [path.stem for path in runs(tmp_path)] == ["run-00001", "run-00002", "run-00003"]
+    assert capsule.exists()
+
+
+def test_a_recording_without_a_date_is_as_old_as_the_next_one_that_has_one(tmp_path: Path) -> None:
+    before, after = tmp_path / "run-00007.rec", tmp_path / "run-00009.rec"
+    dated, capsule = (
+        tmp_path / "run-00008.rec",
+        tmp_path / "incidents" / "run-00007-000050s-hot.rec",
+    )
+    (tmp_path / "incidents").mkdir()
+    for path in (before, dated, after, capsule):
+        path.write_bytes(b"x")
+        os.utime(path, (40.0, 40.0))
+    os.utime(dated, (1.75e9, 1.75e9))
+    flown(tmp_path, Bounds(1e9, 1e8, max_days=30.0))
+    assert [path.stem for path in runs(tmp_path)] == ["run-00009", "run-00010"]
+    assert not capsule.exists()
+
+
+def test_a_clock_that_is_not_set_makes_no_recording_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "date_s", lambda: None)
+    old = tmp_path / "run-00001.rec"
+    old.write_bytes(b"x")
+    os.utime(old, (1.75e9, 1.75e9))
+    flown(tmp_path, Bounds(1e9, 1e8, max_days=30.0))
+    assert old.exists()
+    (capsule,) = capsules(tmp_path)
+    assert re.fullmatch(r"run-00002-\d{6}s-charge_low\.rec", capsule.name)  # without a date
+
+
+def test_the_number_of_a_run_whose_files_were_moved_away_is_not_given_again(
+    tmp_path: Path,
+) -> None:
+    """The capsule of a limit replaces those of its own run alone."""
+    (tmp_path / "incidents").mkdir()
+    capsule = tmp_path / "incidents" / "run-00001-000050s-charge_low.rec"
+    capsule.write_bytes(b"of a run that is elsewhere")
+    flown(tmp_path, ROOMY)
+    assert capsule.read_bytes() == b"of a run that is elsewhere"
+    assert [path.stem for path in runs(tmp_path)] == ["run-00002"]
+    assert [path.name[:9] for path in capsules(tmp_path)] == ["run-00001", "run-00002"]
 
 
 # ---------------------------------------------------------------------- deleted files

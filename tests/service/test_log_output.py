@@ -112,6 +112,13 @@ def test_a_json_line_has_time_level_battery_limit_and_event() -> None:
     }
 
 
+@pytest.mark.parametrize("created", [0.0, 12.5, 1e9])
+def test_a_json_line_has_no_time_while_the_clock_is_not_set(created: float) -> None:
+    early = record("started")
+    early.created = created
+    assert json.loads(JsonFormatter().format(early))["time"] is None
+
+
 STARTED = (
     "from dronebms.core import clock; from dronebms.service import log_output; "
     "log_output.start(clock.SystemClock(), as_json=False); "

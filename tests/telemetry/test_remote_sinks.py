@@ -397,6 +397,20 @@ def stored(path: Path, count: int) -> list[dict[str, Any]]:
     return [{"topic": row[0], "alarm": row[2], **json.loads(row[1])} for row in rows]
 
 
+def test_a_message_has_no_date_while_the_clock_is_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    date_s: list[float | None] = [None]
+    monkeypatch.setattr(mqtt_module, "date_s", lambda: date_s[0])
+    sink = MqttPublisher(away(period_s=1.0), tmp_path / "q")
+    sink(a_report(t_s=0.0))
+    date_s[0] = 1.8e9
+    sink(a_report(t_s=1.0))
+    rows = stored(tmp_path / "q", 2)
+    sink.close()
+    assert [(row["sequence"], row["unix_s"]) for row in rows] == [(1, None), (2, 1.8e9)]
+
+
 def test_reports_have_a_period_and_events_have_none(tmp_path: Path) -> None:
     mqtt = MqttPublisher(away(period_s=5.0, topic="a/b"), tmp_path / "q")
     for t_s in range(12):
