@@ -8,7 +8,6 @@ shtab and argparse-manpage read the parser as it is, so that an option is writte
 import argparse
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import patch
 
 import shtab
@@ -16,7 +15,7 @@ from argparse_manpage.manpage import Manpage
 
 from dronebms import __version__
 from dronebms.cli.commands import COMMANDS
-from dronebms.cli.options import parser
+from dronebms.cli.options import parser, path_option
 
 # File names of the completion, as bash, zsh and fish look for them.
 SHELLS = {"bash": "dronebms", "zsh": "_dronebms", "fish": "dronebms.fish"}
@@ -28,7 +27,7 @@ def completion(shell: str) -> str:
     """Completion script of `bash`, `zsh` or `fish`."""
     root = parser(COMMANDS)
     for action in _actions(root):
-        if action.type is Path:
+        if action.type is path_option:
             folder = action.metavar in _FOLDERS
             vars(action)["complete"] = shtab.DIRECTORY if folder else shtab.FILE
     return shtab.complete(root, shell=shell)

@@ -90,6 +90,7 @@ def init(options: argparse.Namespace) -> int:
         raise ConfigError(f"{out} exists already; --force replaces it")
     if not (options.defaults or sys.stdin.isatty()):
         raise ConfigError("the questions need a terminal; --defaults asks none")
+    _state_folder(is_root=is_root)  # refused before the search
     clock = SystemClock()
     if sys.stderr.isatty():
         print_stderr("looking at I2C adapters, serial ports and MAVLink, up to 5 s ...")
@@ -239,9 +240,26 @@ def _ask(text: str, otherwise: str | None, check: Callable[[str], object]) -> st
 # ---------------------------------------------------------------------- the file
 
 
+def _state_folder(*, is_root: bool) -> Path:
+    """Folder of state and recordings.
+
+    Raises:
+        ConfigError: a user without a home, as in a container.
+    """
+    if is_root:
+        return _STATE
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an entry in the list of users
+        home = Path()
+    if not (home.is_absolute() and os.environ.get("HOME", str(home))):
+        raise ConfigError("this user has no home folder, for state and recordings: set HOME")
+    return home / ".local/state/dronebms"
+
+
 def _text(answers: Answers, out: Path, *, is_root: bool) -> str:
     """The file, of at most 30 lines for one or two packs."""
-    folder = _STATE if is_root else Path.home() / ".local/state/dronebms"
+    folder = _state_folder(is_root=is_root)
     socket = Path(STATUS_SOCKET) if is_root else folder / "status.sock"
     values = answers.values
     lines = [

@@ -89,7 +89,9 @@ def _seed(text: str) -> int:
 
 def _name(text: str) -> str:
     if not text.strip() or len(text) > MAX_NAME or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"expected a name of at most {MAX_NAME} characters")
+        raise argparse.ArgumentTypeError(
+            f"expected a name of at most {MAX_NAME} printable characters"
+        )
     return text
 
 
@@ -148,15 +150,22 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return whole
 
 
+def path_option(text: str) -> Path:
+    """A path; an empty one, as of a variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path")
+    return Path(text)
+
+
 def _output(text: str) -> Path:
-    return STDOUT if text == "-" else Path(text)
+    return STDOUT if text == "-" else path_option(text)
 
 
 def _file(text: str) -> Path:
     """A file that is written, and is not stdout."""
     if text == "-":
         raise argparse.ArgumentTypeError("expected a file name, not '-'")
-    return Path(text)
+    return path_option(text)
 
 
 def _optional(text: str) -> str:
@@ -261,17 +270,17 @@ OPTIONS = (
     Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
     Option("--fault", "sim sitl campaign", "inject a fault, NAME[=SIZE][@START[-END]]; may be repeated", "NAME", list),
     Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
-    Option("--socket", "status web", f"status socket of the service ({STATUS_SOCKET})", "PATH", Path, Path(STATUS_SOCKET)),
+    Option("--socket", "status web", f"status socket of the service ({STATUS_SOCKET})", "PATH", path_option, Path(STATUS_SOCKET)),
     Option("--plain", "status", "sentences for screen readers and logs, no screen", kind=bool),
     Option("--bell", "status", "ring the terminal's bell once when the severity rises to a warning or above", kind=bool),
     Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
     Option("--listen", "web", f"address of the page ({_PAGE[0]}:{_PAGE[1]}); any but this computer's own needs --token", "HOST:PORT", _listen, _PAGE),
-    Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", Path),
+    Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", path_option),
     Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL"),
     Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", _file),
     Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
-    Option("-c --config", "run check", "configuration file", "FILE.toml", Path, required=True),
-    Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", Path),
+    Option("-c --config", "run check", "configuration file", "FILE.toml", path_option, required=True),
+    Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", path_option),
     Option("--vehicle", "check", "compare the parameters of the vehicle at this link", "URL"),
     Option("--set", "check", "with --vehicle: correct wrong parameters, on the ground", kind=bool),
     Option("--defaults", "init", "ask nothing: what is found, else a virtual pack", kind=bool),
@@ -283,7 +292,7 @@ OPTIONS = (
     Option("--chemistry", "init", None, kind=tuple(row.name for row in CHEMISTRIES)),
     Option("--url", "init", "link to the flight controller: udpout:HOST:PORT, udpin:, tcp: or serial:PATH[:BAUD]", "URL"),
     Option("--vehicle-name", "init", "name of the vehicle, whose flights share their usual power", "NAME", _name),
-    Option("-o --out", "ardupilot-script", "output folder (.)", "DIR", Path, Path()),
+    Option("-o --out", "ardupilot-script", "output folder (.)", "DIR", path_option, Path()),
     Option("--force", "ardupilot-script", "replace a modified driver", kind=bool),
     Option("--limits", "check", "print every limit", kind=bool),
     Option("--log", "run", "format of the log (text)", kind=("text", "json"), default="text"),
@@ -299,11 +308,11 @@ OPTIONS = (
     Option("--record", "probe", "record every transfer", "FILE", _file),
     Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
-    Option("flight", "replay report plot", None, "FLIGHT", Path),
+    Option("flight", "replay report plot", None, "FLIGHT", path_option),
     Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl"),
     Option("--battery", "replay report plot packs", "number of the battery in an autopilot's log (1)", "N", _between(1, _MAX_BATTERIES), 1),
     Option("-o --out", "report", "output file; - is stdout", "FILE.html", _output, required=True),
-    Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", Path, required=True),
+    Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", path_option, required=True),
     Option("--cells", "replay report plot packs", "cells in series", "N", int),
     Option("--capacity-mah", "replay report plot packs", "rated capacity", "MAH", _positive),
     Option("--chemistry", "replay report plot packs", None, kind=tuple(row.name for row in CHEMISTRIES)),
@@ -312,21 +321,21 @@ OPTIONS = (
     Option("--pack-id", "replay report plot packs", "name of the pack, if it has no serial number", "NAME", _name),
     Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", _name),
     Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", _name),
-    Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", Path),
-    Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", Path),
+    Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", path_option),
+    Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", path_option),
     Option("serial", "packs", "serial number, given name or full name of one pack", "SERIAL", _optional),
     Option("--name", "packs", "give the pack a name, which stands for it; an empty one takes it away", "NAME", _new_name),
     Option("--tag", "packs", "add tags to the pack", "TAG[,TAG]", _names, ()),
     Option("--untag", "packs", "remove tags from the pack", "TAG[,TAG]", _names, ()),
     Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", _service_intervals, ()),
     Option("--serviced", "packs", "the pack was maintained today: count from here", kind=bool),
-    Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", Path, Path(_STATE_DIR)),
+    Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", path_option, Path(_STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),
     Option("--json", "packs", "print one JSON line per pack", kind=bool),
     Option("--csv", "packs", "write the flights as CSV; - is stdout", "FILE", _output),
     Option("--database", "packs", "read the database of a fleet instead (extra fleet)", "URL"),
     Option("--export", "packs", "write everything that was learned, and the history, to one file for another computer; - is stdout", "FILE", _output),
-    Option("--import", "packs", "merge such a file: of a pack that both know, the state after more flights stays", "FILE", Path),
+    Option("--import", "packs", "merge such a file: of a pack that both know, the state after more flights stays", "FILE", path_option),
     Option("--push", "packs", "copy the flights to the database of a fleet; duplicates are skipped", "URL"),
     Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
     Option("--runs", "campaign", "number of seeds", "N", _between(1, _MAX_RUNS), required=True),

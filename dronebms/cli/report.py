@@ -114,7 +114,8 @@ def _is_same(one: FlightRecord, other: FlightRecord) -> bool:
 def plot(options: argparse.Namespace) -> int:
     """Write all plots as one picture; exit code 1 when a part of the flight is missing."""
     _check_output(options, _FORMATS)
-    picture_format = options.out.suffix.lower().removeprefix(".")
+    ending = options.out.suffix.lower().removeprefix(".")
+    picture_format = ending if ending in _FORMATS else _FORMATS[0]  # of a device or a pipe
     _silence_matplotlib()
     with needed_by("plot needs", "report"):
         from dronebms.analysis import plots  # noqa: PLC0415 - an extra

@@ -28,16 +28,27 @@ def _printable(text: str) -> str:
     return text
 
 
+def _argument(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text without NUL")
+    return text
+
+
 Model = TypeVar("Model", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-NonEmptyText = Annotated[str, Field(min_length=1)]
+# Of a program: may have several lines, and no program can receive a NUL.
+Argument = Annotated[str, Field(min_length=1), AfterValidator(_argument)]
 PrintableText = Annotated[str, AfterValidator(_printable)]
 FilePath = Annotated[PrintableText, Field(min_length=1)]
 Name = Annotated[PrintableText, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _SENTENCE = "sentence"  # type of an error
+_LISTS = ("list_type", "tuple_type")  # types of an error, as the next ones
+_LENGTHS = ("too_short", "too_long")
+_TABLES = ("model_type", "dataclass_type", "dict_type")
+_LENGTH = re.compile(r"at (?:least|most) (\d+)")
 _MOST_NAMES = 20  # that an error sentence lists
 _MOST_ERRORS = 100  # that are listed
 _MOST_CHARS = 4096  # of a line
@@ -98,13 +109,13 @@ class Section(BaseModel):
 
 
 def read_text(path: Path) -> str:
-    """Text of a file.
+    """Text of a file; a byte order mark, which editors of Windows write, is no part of it.
 
     Raises:
         ConfigError: the file cannot be read, or is not UTF-8 text.
     """
     try:
-        return read_bytes(path).decode("utf-8")
+        return read_bytes(path).decode("utf-8-sig")
     except BoundError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     except OSError as error:
@@ -179,9 +190,22 @@ def _sentence(
         return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
     if kind == _SENTENCE:
         return f"{key}: {message}" if key else message
-    expected = expectation(message)
+    expected = _expected(kind, message, place, given)
     shown = "" if isinstance(given, dict | list) else f", not {reprlib.repr(given)}"
     return f"{key}: expected {expected}{shown}" if key else expected
+
+
+def _expected(kind: str, message: str, place: tuple[int | str, ...], given: object) -> str:
+    """What is expected, in words of the file."""
+    if kind in _LISTS and isinstance(given, dict):
+        return f"[[{place[-1]}]] in place of [{place[-1]}]: there may be several"
+    if kind in _TABLES:
+        return "a table of keys"
+    length = _LENGTH.search(message) if kind in _LENGTHS else None
+    if length is not None:
+        unit = "character" if isinstance(given, str) else "item"
+        return f"{length[0]} {unit}{'' if length[1] == '1' else 's'}"
+    return expectation(message)
 
 
 def expectation(message: str) -> str:

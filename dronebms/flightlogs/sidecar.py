@@ -178,7 +178,9 @@ def _read(path: Path) -> dict[str, object]:
         raise FlightLogError(f"{path} is not JSON: nested too deeply") from error
     except BoundError as error:
         raise FlightLogError(f"{path} is not a sidecar: {error}") from error
-    except ValueError as error:  # not UTF-8, an absurd number
+    except UnicodeDecodeError as error:
+        raise FlightLogError(f"{path} is not UTF-8 text") from error
+    except ValueError as error:  # an absurd number
         raise FlightLogError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise FlightLogError(f"{path} is not a JSON object with keys such as cells and chemistry")

@@ -31,13 +31,13 @@ from dronebms.core.plausible_range import (
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.service_defaults import AUTO, STATUS_SOCKET
 from dronebms.core.toml_schema import (
+    Argument,
     CellName,
     ChemistryName,
     FilePath,
     Finite,
     GaugeName,
     Name,
-    NonEmptyText,
     Positive,
     PrintableText,
     Section,
@@ -159,7 +159,7 @@ class BatteryConfig(Section):
         Annotated[int, Field(ge=multiplexer.CHANNELS[0], le=multiplexer.CHANNELS[-1])] | None
     ) = None
     """Channel of the multiplexer that the pack is on."""
-    recovery: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
+    recovery: Annotated[list[Argument], Field(min_length=1)] | None = None
     """Program and its arguments that free a stuck bus."""
     cells: Annotated[int, Field(ge=1, le=MAX_CELLS)] | None = None
     """Cells in series; else the gauge's. Needed with a monitor of the autopilot."""
@@ -492,7 +492,7 @@ class ActionConfig(Section):
 class ChargerConfig(Section):
     """Program and MQTT topic that control a charger by `reduce` and `stop`; not while armed."""
 
-    command: Annotated[list[NonEmptyText], Field(min_length=1)] | None = None
+    command: Annotated[list[Argument], Field(min_length=1)] | None = None
     """Program and its arguments; `reduce` or `stop` is added as the last one."""
     topic: Topic | None = None
     """MQTT topic of the charger; needs `[mqtt]`."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dronebms.core.toml_schema import FilePath, NonEmptyText, Positive, Section
+from dronebms.core.toml_schema import FilePath, Positive, Section
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -47,7 +47,7 @@ class MqttConfig(Section):
     """File of the client certificate; needs `key` and `ca`."""
     key: FilePath | None = None
     """File of the key of the client certificate."""
-    user: NonEmptyText | None = None
+    user: FilePath | None = None
     """Name of the user at the broker."""
     password_file: FilePath | None = None
     """File of the user's password."""

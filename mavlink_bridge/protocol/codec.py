@@ -36,8 +36,11 @@ def read_key(path: Path) -> bytes:
     try:
         phrase = read_bytes(path, _PHRASE_BYTES).decode().strip()
         mode = path.stat().st_mode
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the signing key {path} is not UTF-8 text") from error
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the signing key {path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"the signing key {path} cannot be read: {reason}") from error
     if not phrase:
         raise ConfigError(f"the signing key {path} is empty; expected a passphrase")
     if mode & _OTHERS:

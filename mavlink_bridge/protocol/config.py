@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dronebms.core.errors import LinkError
-from dronebms.core.toml_schema import FilePath, Section
+from dronebms.core.toml_schema import FilePath, Section, sentence
 from mavlink_bridge.protocol.link import parse_url
 
 _TAKEN = (180, 181)  # of the batteries
@@ -18,7 +18,10 @@ def _link_url(text: str) -> str:
     try:
         parse_url(text)
     except LinkError as error:
-        raise ValueError(str(error).partition(": expected ")[2] or str(error)) from error
+        why, _, expected = str(error).partition(": expected ")
+        if not expected:
+            raise sentence(why.partition(": ")[2]) from error
+        raise ValueError(expected) from error
     return text
 
 

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -250,6 +251,31 @@ def test_a_peak_of_one_sample_and_a_gap_are_drawn() -> None:
     assert minutes[np.nanargmax(greatest)] == pytest.approx(1234 / 60.0, abs=0.15)
     gap = minutes[np.isnan(least)]
     assert (gap[0], gap[-1]) == pytest.approx((33.4, 34.8), abs=0.2)
+
+
+@pytest.mark.parametrize("command", ["report", "plot"])
+def test_an_output_may_be_a_pipe_of_any_name(
+    command: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    flight = tmp_path / "flight.csv"
+    flight.write_text("t_s,voltage_v,current_a\n0,16.0,1.0\n1,16.0,1.0\n", encoding="utf-8")
+    flight.with_suffix(".json").write_text(SIDE, encoding="utf-8")
+    read, write = os.pipe()
+    found: list[bytes] = []
+
+    def take() -> None:
+        with os.fdopen(read, "rb") as pipe:
+            found.append(pipe.read())
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    try:
+        assert main([command, str(flight), "-o", f"/dev/fd/{write}"]) == 0
+    finally:
+        os.close(write)
+        reader.join()
+    assert found[0].startswith({"report": b"<!doctype html>", "plot": b"\x89PNG"}[command])
+    assert capsysbinary.readouterr().err == b""
 
 
 @pytest.mark.parametrize(

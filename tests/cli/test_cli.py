@@ -134,6 +134,13 @@ def test_the_help_names_every_flight_and_every_fault(dronebms: Shell) -> None:
         "replay FLIGHT --capacity-mah 1",
         "replay FLIGHT --out absent/x.jsonl",
         "replay FLIGHT --out .",
+        "replay FLIGHT --out=",  # as of a variable that is not set
+        "replay FLIGHT --state-dir=",
+        "packs --state-dir=",
+        "ardupilot-script --out=",
+        "init --defaults --out=",
+        "check -c=",
+        "status --socket=",
         "run",
         "run -c absent.toml",
         "run -c .",

@@ -73,6 +73,27 @@ def test_a_user_gets_folders_of_the_home(monkeypatch: pytest.MonkeyPatch) -> Non
     assert config.state.dir == "/home/pilot/.local/state/dronebms"
 
 
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_a_user_without_a_home_is_one_sentence_before_the_search(
+    home: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in a container with a user id that nothing knows."""
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)  # is in no list of users
+    monkeypatch.setattr("dronebms.cli.init.search", lambda *_: pytest.fail("searched"))
+    if home is None:
+        monkeypatch.delenv("HOME", raising=False)
+    else:
+        monkeypatch.setenv("HOME", home)
+    assert main(["init", "--defaults", "-o", str(tmp_path / "x.toml")]) == 2
+    sentence = "dronebms: this user has no home folder, for state and recordings: set HOME\n"
+    assert capsys.readouterr().err == sentence
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_packs_and_the_autopilot_that_were_found_are_configured() -> None:
     second = Place("/dev/i2c-2"), "25.0 V"
     config = written(Found((PACK, second), ("/dev/ttyAMA0",), (), AUTOPILOT))

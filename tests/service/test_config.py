@@ -252,9 +252,10 @@ MUX = "mux_address = 0x{:02x}\nmux_channel = {}\n"
             "address = 0x70\n" + MUX.format(0x70, 1),
             "battery.1: expected different addresses of the",
         ),
-        ("recovery = []", "battery.1.recovery: expected List should have at least 1 item"),
+        ("recovery = []", "battery.1.recovery: expected at least 1 item"),
         ('recovery = "reboot"', "battery.1.recovery: expected a valid list, not 'reboot'"),
-        ('recovery = [""]', "battery.1.recovery.1: expected at least 1 char"),
+        ('recovery = [""]', "battery.1.recovery.1: expected at least 1 character"),
+        (r'recovery = ["a\u0000"]', "battery.1.recovery.1: expected a text without NUL"),
         ("gauge = 40", "battery.1.gauge: expected a valid string, not 40"),
     ],
 )
@@ -408,8 +409,18 @@ def test_a_socket_path_that_is_too_long_is_rejected() -> None:
     ("text", "complaint"),
     [
         ("", "battery is needed"),
-        ("battery = []\n", "battery: expected List should have at least 1 item"),
+        ("battery = []\n", "battery: expected at least 1 item"),
         ("battery = 1\n", "battery: expected a valid list, not 1"),
+        (
+            BATTERY.replace("[[battery]]", "[battery]"),
+            "battery: expected [[battery]] in place of [battery]: there may be several",
+        ),
+        ('battery = ["sim:hover"]\n', "battery.1: expected a table of keys, not 'sim:hover'"),
+        (BATTERY + '[state]\ndir = ""\n', "state.dir: expected at least 1 character, not ''"),
+        (
+            BATTERY + '[mavlink]\nurl = "udpout:..:14550"\n',
+            "mavlink.url: '..' is neither an address nor a host name",
+        ),
         (BATTERY + "[recording]\n", "recording.dir is needed"),
         (BATTERY + '[mavlink]\nvehicle = "dji"\n', "mavlink.vehicle: expected 'auto', 'ardupilot'"),
         (BATTERY + "mavlink = 1\n", "battery.1.mavlink is not a known key"),
@@ -420,6 +431,12 @@ def test_a_socket_path_that_is_too_long_is_rejected() -> None:
 def test_a_file_of_the_wrong_form_is_rejected(text: str, complaint: str) -> None:
     (sentence,) = complaints(text)
     assert sentence.startswith(complaint)
+
+
+def test_a_file_of_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + BATTERY.replace("\n", "\r\n").encode())
+    assert read_config(path) == read(BATTERY)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
             "pack: expected an open-circuit voltage that does not fall",
         ),
         ("armed = false", "armed = 1", "phase.1.armed: expected a valid boolean"),
-        ("[[phase]]", "[phase]", "phase: expected a valid tuple"),
+        ("[[phase]]", "[phase]", r"phase: expected \[\[phase\]\] in place of \[phase\]"),
         ("[pack]", "[gauge]\nmanufacturer = 'größer'\n[pack]", "gauge.manufacturer: expected"),
         ("[pack]", "[gauge]\nmanufactured = 1979-12-31\n[pack]", "gauge.manufactured: expected"),
         ("[pack]", "[pack", "is not TOML: .*line 2"),
