@@ -6,24 +6,30 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from io import TextIOWrapper
 from types import FrameType
 from typing import NoReturn
 
 _DONE, _INTERRUPTED = 0, 130  # as `exit_codes` has them, which loads more
+_AGAIN_S = 0.001  # from a signal that was ignored to its repetition
 _NEW_OBJECTS = 20_000  # until garbage is searched among them; 700 by default
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; Ctrl-C ends it silently, while it is loaded too."""
+    before = sys.unraisablehook
     try:
+        sys.unraisablehook = _raise_again
         _open_standard_streams()
         start_quickly()
         signal.signal(signal.SIGTERM, _terminated)
         return _run(argv)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    finally:
+        sys.unraisablehook = before
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -89,6 +95,21 @@ def _open_standard_streams() -> None:
 def _leave_stdout() -> None:
     # Python flushes at exit and would print an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _raise_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Send a signal again whose exception struck in a callback of the interpreter.
+
+    Python ignores an exception there, as in that of a module's lock: the signal would be lost.
+    """
+    signals = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    number = signals.get(ignored.exc_type)
+    if number is None or threading.current_thread() is not threading.main_thread():
+        sys.__unraisablehook__(ignored)
+        return
+    # From here it would be ignored, too.
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), number))
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -144,7 +144,10 @@ class Folder:
         return file
 
     def _opened(self, start_s: float, data: bytes) -> GrowingFile:
-        make_folder(self._folder / _INCIDENTS)
+        try:
+            make_folder(self._folder / _INCIDENTS)
+        except OSError:  # each capsule tries again
+            make_folder(self._folder)
         if self._last is None:
             self._last = self._newest()
         self._make_room()

@@ -68,7 +68,7 @@ from dronebms.service.gauge_packages import scheme_of, schemes
 from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import TELEMETRY, VEHICLE, Links, MavlinkConfig
 from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
-from mavlink_bridge.vehicle.battery_id import LAST_ID
+from mavlink_bridge.vehicle.battery_id import LAST_ID, MAX_BATTERIES
 from mavlink_bridge.vehicle.battery_reset import LAST_MONITOR as LAST_RESET
 from smartbattery import multiplexer
 from smartbattery.profiles import profile_named
@@ -514,7 +514,7 @@ class ChargerConfig(Section):
 class Config(Section):
     """A whole file."""
 
-    battery: Annotated[list[BatteryConfig], Field(min_length=1)]
+    battery: Annotated[list[BatteryConfig], Field(min_length=1, max_length=MAX_BATTERIES)]
     """The packs, in the order of their numbers."""
     mavlink: Links = Field(default_factory=lambda: [MavlinkConfig()])
     """The link to the flight controller; several as `[[mavlink]]`, one of them to the vehicle."""

@@ -628,6 +628,48 @@ def test_ctrl_c_while_a_command_is_loaded_is_silent() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_signal_that_strikes_in_a_callback_of_the_interpreter_ends_the_command(
+    number: int, code: int, times: int
+) -> None:
+    """Python ignores an exception there: a service that was stopped while it was loaded ran on."""
+    script = (
+        "import signal, sys, time\n"
+        "from dronebms.cli import main as entry\n"
+        "class Callback:\n"
+        f"    def __del__(self): signal.raise_signal({int(number)})\n"
+        "def run(argv):\n"
+        f"    for _ in range({times}):\n"
+        "        Callback()\n"
+        "    for _ in range(6000):\n"
+        "        time.sleep(0.01)\n"
+        "    return 3\n"
+        "entry._run = run\n"
+        "sys.exit(entry.main([]))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_an_error_in_a_callback_is_shown_as_python_does() -> None:
+    script = (
+        "import sys\n"
+        "from dronebms.cli import main as entry\n"
+        "class Callback:\n"
+        "    def __del__(self): raise ValueError('a mistake')\n"
+        "entry._run = lambda argv: Callback() and 0 or 0\n"
+        "sys.exit(entry.main([]))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "ValueError: a mistake" in done.stderr
+
+
 def test_a_page_without_a_home_folder_has_no_warnings(tmp_path: Path) -> None:
     (tmp_path / "flown.csv").write_text(FLOWN)
     folders = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "/proc/none")

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -332,6 +331,16 @@ def test_a_capsule_of_an_alarm_early_in_a_file_holds_the_file_before_it_too(tmp_
     assert again[-1].t_s == pytest.approx(alarm.t_s + 30.0)
 
 
+def test_a_run_is_recorded_where_its_capsules_cannot_be_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "incidents").write_text("a file in the place of the folder")
+    live = flown(tmp_path, ROOMY)
+    assert replayed(tmp_path / "run-00001.rec") == live
+    (error,) = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert error.startswith("no capsule of charge_low at ")
+
+
 def test_alarms_that_are_close_share_a_capsule_and_one_at_the_end_has_its_own(
     tmp_path: Path,
 ) -> None:
@@ -508,15 +517,8 @@ def test_a_capsule_that_cannot_be_written_stops_nothing(
 ) -> None:
     text = text_of(Start(())) + text_of(Step(1.0, UNKNOWN_VEHICLE))
     (tmp_path / "incidents").write_text("a file")
-    put(tmp_path, Block(block_of(0, text), 1.0, is_start=True))
-    assert "is interrupted: Not a directory" in caplog.text
-    (tmp_path / "incidents").unlink()
     store = Folder(tmp_path, ROOMY)
     store.take(Block(block_of(0, text), 1.0, is_start=True))
-    while not runs(tmp_path):
-        time.sleep(0.01)
-    (tmp_path / "incidents").rmdir()
-    (tmp_path / "incidents").write_text("a file")  # or the folder would be made again
     store.take(Block(block_of(1, text), 1.8, ended=Incident(1.0, "hot", 31.0)))
     store.close()
     assert "no capsule of hot at 1 s" in caplog.text

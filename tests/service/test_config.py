@@ -411,6 +411,7 @@ def test_a_socket_path_that_is_too_long_is_rejected() -> None:
         ("", "battery is needed"),
         ("battery = []\n", "battery: expected at least 1 item"),
         ("battery = 1\n", "battery: expected a valid list, not 1"),
+        ('[[battery]]\nbus = "sim:hover"\n' * 17, "battery: expected at most 16 items"),
         (
             BATTERY.replace("[[battery]]", "[battery]"),
             "battery: expected [[battery]] in place of [battery]: there may be several",
