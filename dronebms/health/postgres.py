@@ -40,7 +40,13 @@ class PostgresDatabase:
             if parsed.drivername == _BACKEND:
                 parsed = parsed.set(drivername=_DRIVER)
             self._engine = create_engine(parsed, poolclass=NullPool)
-        except (SQLAlchemyError, ModuleNotFoundError) as error:
+            if self._engine.dialect.is_async:
+                raise ConfigError(f"{kind!r} is not a supported database: its driver is async")
+        except ValueError as error:  # a port that is none; the text may have the password
+            raise ConfigError(
+                f"{kind!r} is not a supported database: a wrong host or port in its URL"
+            ) from error
+        except (SQLAlchemyError, ImportError) as error:
             raise ConfigError(f"{kind!r} is not a supported database: {error}") from error
         self.name = self._engine.url.render_as_string(hide_password=True)
 
@@ -60,6 +66,6 @@ class PostgresDatabase:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeError) as error:  # also of the name of the host
             why = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise ConfigError(f"{self.name} cannot be used: {why}") from error

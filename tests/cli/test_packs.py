@@ -298,6 +298,24 @@ def test_an_error_is_one_sentence_and_writes_nothing(
     assert (tmp_path / FILE).read_bytes() == b"once upon a time " * 99
 
 
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("postgresql://u:secret@[::1/x", "'postgresql' is not a supported database: a wrong host"),
+        ("postgresql://u:secret@h:abc/x", "'postgresql' is not a supported database: a wrong host"),
+        ("postgresql://u:secret@h\u202e:1/x", "cannot be used: "),
+        ("postgresql+psycopg_async://u:secret@127.0.0.1:1/x", "its driver is async"),
+    ],
+)
+def test_a_url_that_is_wrong_is_one_sentence_without_its_password(
+    url: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert packs(tmp_path, "--database", url) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
+    assert "secret" not in line
+
+
 def test_two_packs_with_one_serial_number_need_the_full_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
