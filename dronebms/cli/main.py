@@ -28,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except RuntimeError as error:
+        # Python raises it for a signal that strikes in the hook of a class that is being made.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _INTERRUPTED
+        if isinstance(error.__cause__, SystemExit):
+            return _DONE
+        raise
     finally:
         sys.unraisablehook = before
 
@@ -84,9 +91,9 @@ def _open_standard_streams() -> None:
             os.fstat(file)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is `file`
-    for file, name in ((1, "stdout"), (2, "stderr")):
+    for file, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(file, "w", closefd=False))  # noqa: SIM115 - a number
+            setattr(sys, name, open(file, mode, closefd=False))  # noqa: SIM115 - a number
     # A name from outside may have characters that the encoding of a terminal has not.
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

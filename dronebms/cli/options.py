@@ -7,10 +7,11 @@ A new option is a row of `OPTIONS`, a new command a row of `PAGES`.
 import argparse
 import difflib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dronebms import __version__
 from dronebms.cli.exit_codes import Command
@@ -22,6 +23,9 @@ from smartbattery.multiplexer import ADDRESSES as MUXES
 from smartbattery.multiplexer import CHANNELS
 from smartbattery.profiles import PROFILES
 from smartbattery.registers import ADDRESS, CELLS
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _UNUSABLE = 2
 _STATE_DIR = "/var/lib/dronebms"
@@ -46,6 +50,13 @@ class _Parser(argparse.ArgumentParser):
         }
         self.epilog = self.epilog and self.epilog.format_map(names)
         return super().format_help()
+
+    def _print_message(self, message: str, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print a message; a help or a version that cannot be written is an error, too."""
+        if file is sys.stdout:
+            print(message, end="", flush=True)
+        else:
+            super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
         """End with one sentence, which names the nearest command or option of a mistyped one."""

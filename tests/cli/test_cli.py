@@ -654,6 +654,45 @@ def test_a_signal_that_strikes_in_a_callback_of_the_interpreter_ends_the_command
     assert (done.returncode, done.stderr) == (code, "")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_that_strikes_while_a_class_is_made_ends_the_command(
+    number: int, code: int
+) -> None:
+    """Python 3.11 makes a RuntimeError of an exception in the hook of a class."""
+    script = (
+        "import signal, sys\n"
+        "from dronebms.cli import main as entry\n"
+        "class Field:\n"
+        f"    def __set_name__(self, *_): signal.raise_signal({int(number)})\n"
+        "entry._run = lambda argv: type('Made', (), {'field': Field()}) and 3\n"
+        "sys.exit(entry.main([]))\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "run --help"])
+def test_a_text_of_help_that_cannot_be_written_is_one_sentence(words: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(  # noqa: S603 - our own command
+            [*COMMAND, *words.split()], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    sentence = "dronebms: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
+
+
+def test_a_closed_stdin_is_no_terminal(tmp_path: Path) -> None:
+    done = subprocess.run(  # noqa: S603 - our own command
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "init", "-o", str(tmp_path / "x.toml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    sentence = "dronebms: the questions need a terminal; --defaults asks none\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_in_a_callback_is_shown_as_python_does() -> None:
     script = (
         "import sys\n"
