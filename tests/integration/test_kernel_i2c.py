@@ -20,6 +20,7 @@ temporary folder: console.log, and results.jsonl with a line for each check of k
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -314,8 +315,41 @@ def test_the_probe_shows_every_register_of_the_pack(cp2112: Found) -> None:
     assert words == {int(command): word for command, word in cp2112("truth")["words"].items()}
 
 
+def test_a_new_configuration_names_the_bus_and_the_address_of_the_pack(tiny_usb: Found) -> None:
+    seen = tiny_usb("installed")
+    assert (seen["init"]["code"], seen["init"]["logged"]) == (0, "")
+    volts = tiny_usb.word(0x09) / 1000
+    assert f"packs: {seen['path']} {volts:.3f} V" in seen["init"]["printed"]
+    lines = seen["file"].splitlines()
+    assert len(lines) <= 30
+    (battery,) = tomllib.loads(seen["file"])["battery"]
+    assert (battery["bus"], battery["address"]) == (seen["path"], 0x0B)
+
+
+def test_the_check_of_a_new_configuration_finds_nothing_wrong(tiny_usb: Found) -> None:
+    check = tiny_usb("installed")["check"]
+    assert (check["code"], check["logged"]) == (0, "")
+    marks = {line.split()[0] for line in check["printed"].splitlines() if line[:1].strip()}
+    assert marks <= {"ok", "note"}, check["printed"]
+    assert check["transfers"] == []  # it opens no device
+
+
+def test_the_search_writes_nothing_and_touches_no_other_device(tiny_usb: Found) -> None:
+    """One word is read at the usual address of a pack; an EEPROM stays as it is."""
+    seen = tiny_usb("installed")
+    read = seen["init"]["transfers"]
+    assert read
+    assert {(address, written) for address, written, _ in read} == {(0x0B, "09")}
+    assert all(count in {2, 3} for _, _, count in read)  # a word, and its PEC
+    assert seen["run"]["addresses"] == [0x0B]
+    assert seen["eeprom_read"] == bytes(range(16)).hex()  # it answers, before the search
+    assert seen["eeprom"] == [bytes(range(256)).hex(), 16]
+    assert seen["refused_writes"] == 0
+
+
 def test_the_service_reports_the_pack_over_mavlink_until_it_is_stopped(tiny_usb: Found) -> None:
-    service = tiny_usb("service")
+    """With the file that `init` wrote."""
+    service = tiny_usb("installed")["run"]
     assert service["code"] == 0, service["logged"]
     assert not re.search("warning|error", service["logged"], re.IGNORECASE), service["logged"]
     codec = mavlink.MAVLink(None)

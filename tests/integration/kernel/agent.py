@@ -5,6 +5,7 @@ Judges nothing: each result is a line of JSON on the port that is the first argu
 tests/integration/test_kernel_i2c.py.
 """
 
+import ctypes
 import errno
 import itertools
 import json
@@ -36,6 +37,10 @@ from tests.integration.kernel.cp2112 import Cp2112
 from tests.integration.kernel.tiny_usb import TinyUsb
 
 PACK = Path(__file__).with_name("pack.toml")
+EEPROM = 0x50  # of many boards: an address that a search must not touch
+EEPROM_BYTES, EEPROM_READ = 256, 16
+STATE = b"/var/lib"  # the guest's root is read-only
+GROUND = 14550  # port of ground stations, to which a new configuration sends
 AT_S = 60.0  # time of the flight; constant, so that every reader reads the same values
 ABSENT = 0x2A
 UNKNOWN_COMMAND = 0x70
@@ -54,17 +59,45 @@ Json = Any  # an argument of json.dumps
 Check = Callable[["Stage"], Json]
 
 
+class Eeprom:
+    """A memory whose every write of more than its pointer changes it."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray(range(EEPROM_BYTES))
+        self.pointer = 0
+
+    def transfer(self, tx: bytes, rx_len: int) -> bytes:
+        """Do one raw transfer."""
+        if tx:
+            self.pointer = tx[0]
+        for value in tx[1:]:
+            self.memory[self.pointer] = value
+            self.pointer = (self.pointer + 1) % EEPROM_BYTES
+        places = range(self.pointer, self.pointer + rx_len)
+        self.pointer = (self.pointer + rx_len) % EEPROM_BYTES
+        return bytes(self.memory[place % EEPROM_BYTES] for place in places)
+
+
 class Wire:
-    """The virtual bus, with a fault that a check may inject before each transfer."""
+    """The virtual bus with an EEPROM on it, and a fault that a check may inject before a transfer.
+
+    Attributes:
+        transfers: address, bytes written and number of bytes read, of all so far.
+    """
 
     def __init__(self, bus: Bus) -> None:
         self.trouble: Callable[[], None] | None = None
+        self.eeprom = Eeprom()
+        self.transfers: list[tuple[int, str, int]] = []
         self._bus = bus
 
     def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
         """Do one raw transfer; see `smartbattery.bus.Bus`."""
+        self.transfers.append((address, tx.hex(), rx_len))
         if self.trouble is not None:
             self.trouble()
+        if address == EEPROM:
+            return self.eeprom.transfer(tx, rx_len)
         return self._bus.transfer(address, tx, rx_len)
 
 
@@ -313,17 +346,32 @@ def _files_on(path: str) -> list[str]:
     return [target for target in targets if target == path]
 
 
-def service(stage: Stage) -> Json:
+def installed(stage: Stage) -> Json:
+    """A new user's way: `init`, `check` and `run`, with the transfers of the first two."""
+    ctypes.CDLL(None).mount(b"state", STATE, b"tmpfs", 0, b"size=2g")
+    file = Path(os.environ["TMPDIR"]) / "dronebms.toml"
+    wire, read = stage.wire, smbus2.i2c_msg.read(EEPROM, EEPROM_READ)
+    with smbus2.SMBus(stage.path) as bus:
+        bus.i2c_rdwr(smbus2.i2c_msg.write(EEPROM, [0]), read)
+    seen: dict[str, Json] = {"path": stage.path, "eeprom_read": bytes(read).hex()}
+    stage.gauge.refused_writes = 0
+    for name, *words in (("init", "--defaults", "-o", str(file)), ("check", "-c", str(file))):
+        wire.transfers.clear()
+        seen[name] = dronebms(name, *words) | {"transfers": list(wire.transfers)}
+    seen["file"] = file.read_text()
+    wire.transfers.clear()
+    seen["run"] = service(file)
+    seen["run"]["addresses"] = sorted({address for address, _, _ in wire.transfers})
+    seen["eeprom"] = [wire.eeprom.memory.hex(), wire.eeprom.pointer]
+    return seen | {"refused_writes": stage.gauge.refused_writes}
+
+
+def service(file: Path) -> dict[str, Json]:
     """The first frames of `dronebms run`, and its exit on SIGTERM."""
     frames: list[str] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ground:
-        ground.bind(("127.0.0.1", 0))
+        ground.bind(("127.0.0.1", GROUND))
         ground.settimeout(1.0)
-        file = Path(os.environ["TMPDIR"]) / "dronebms.toml"
-        file.write_text(
-            f'[[battery]]\nbus = "{stage.path}"\n'
-            f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
-        )
         words = [sys.executable, "-m", "dronebms.cli", "run", "-c", str(file)]
         running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own
         end_s = time.monotonic() + SERVICE_S
@@ -337,8 +385,13 @@ def service(stage: Stage) -> Json:
 
 def probe(stage: Stage) -> Json:
     """Output of `dronebms probe`."""
-    words = [sys.executable, "-m", "dronebms.cli", "probe", "--bus", stage.path, "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    return dronebms("probe", "--bus", stage.path, "--json")
+
+
+def dronebms(*words: str) -> dict[str, Json]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "dronebms.cli", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     return {"code": done.returncode, "logged": done.stderr, "printed": done.stdout}
 
 
@@ -348,7 +401,10 @@ EVERYWHERE: tuple[Check, ...] = (
 )  # fmt: skip
 # A program takes 10 s to load in the guest. A probe reads much that a gauge refuses, which a
 # CP2112 reports as a stuck bus; a Raspberry Pi, whose adapter is like the other, runs the service.
-ADAPTERS: tuple[tuple[Callable[[Bus], Adapter], Check], ...] = ((Cp2112, probe), (TinyUsb, service))
+ADAPTERS: tuple[tuple[Callable[[Bus], Adapter], Check], ...] = (
+    (Cp2112, probe),
+    (TinyUsb, installed),
+)
 
 
 def main(port: Path) -> None:
@@ -367,6 +423,7 @@ def main(port: Path) -> None:
                 which = {"adapter": stage.adapter.kernel_name, "check": check.__name__}
                 row = which | end | {"took_s": time.monotonic() - start_s}
                 lines.write(json.dumps(row, default=str) + "\n")
+            stage.unplug()  # the next adapter is the only one
 
 
 if __name__ == "__main__":
