@@ -51,8 +51,8 @@ class Package:
         with _once(self.folder / "dependencies") as first:
             if first:
                 packages(self.architecture).unpack_with_dependencies(self.file, self.root)
-                for name in ("dev", "mnt", "proc", "run", "sys", "tmp"):
-                    (self.root / name).mkdir(exist_ok=True)
+                for name in ("dev", "mnt", "proc", "run", "sys", "tmp", "var/lib"):
+                    (self.root / name).mkdir(parents=True, exist_ok=True)
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the package's Python in its root, outside of which it sees no file.

@@ -348,7 +348,9 @@ def _files_on(path: str) -> list[str]:
 
 def installed(stage: Stage) -> Json:
     """A new user's way: `init`, `check` and `run`, with the transfers of the first two."""
-    ctypes.CDLL(None).mount(b"state", STATE, b"tmpfs", 0, b"size=2g")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"state", STATE, b"tmpfs", 0, b"size=2g") != 0:
+        raise OSError(ctypes.get_errno(), "the state has no place", STATE)
     file = Path(os.environ["TMPDIR"]) / "dronebms.toml"
     wire, read = stage.wire, smbus2.i2c_msg.read(EEPROM, EEPROM_READ)
     with smbus2.SMBus(stage.path) as bus:
