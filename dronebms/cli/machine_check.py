@@ -410,6 +410,10 @@ def _unwritable(folder: Path) -> Trouble | None:
         return f"{folder} cannot be made: no permission", "a folder of a disk"
     if os.access(nearest, os.W_OK | os.X_OK):
         return None
+    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
+        place = nearest.resolve()
+        disk = next(one for one in (place, *place.parents) if one.is_mount())
+        return f"{folder}: read-only file system", f"sudo mount -o remount,rw {disk}"
     text = f"{folder} cannot be {'written' if nearest == folder else 'made'}: no permission"
     return text, f"sudo install -d -o $USER {folder}; the unit of systemd needs nothing"
 

@@ -373,7 +373,7 @@ class RecordingConfig(Section):
     @model_validator(mode="after")
     def _fits(self) -> "RecordingConfig":
         if self.max_mb < 2 * self.file_mb:
-            raise ValueError("max_mb >= 2 * file_mb")
+            raise ValueError(f"max_mb >= 2 * file_mb, {2 * self.file_mb:g}")
         return self
 
 

@@ -178,6 +178,21 @@ def test_the_name_of_a_holder_is_bounded_and_a_pipe_has_none(tmp_path: Path) -> 
     os.close(pipe)
 
 
+def test_a_read_only_file_system_is_named_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(f'{VIRTUAL}[state]\ndir = "{tmp_path}/disk/st"\n')
+    (tmp_path / "disk").mkdir()
+    shell = f'mount -t tmpfs -o ro none "{tmp_path}/disk" && exec "$@"'
+    words = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", shell, "sh")
+    command = (sys.executable, "-m", "dronebms.cli", "check", "-c", f"{tmp_path}/c.toml")
+    done = subprocess.run((*words, *command), capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    if "unshare" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
+    assert done.returncode == 1
+    shown = " ".join(done.stdout.split())
+    assert f"state: {tmp_path}/disk/st: read-only file system" in shown
+    assert f"-> sudo mount -o remount,rw {tmp_path}/disk" in shown
+
+
 @pytest.mark.skipif(ROOT, reason="root may write everywhere")
 def test_a_permission_that_is_missing_names_the_group(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
