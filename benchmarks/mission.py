@@ -29,6 +29,8 @@ return at that moment. These moments are eight at random, the return itself, the
 With `--known` each pack and its vehicle have flown two other missions in the
 same weather, repeated until the pack ended.
 
+The row of sound packs has those that are neither cold nor worn nor have a weak cell.
+
 `--time-left` judges the time left with a mission known by another set: missions of uneven phases (holds, lanes, ways
 out and back, climbs) that end after the pack, so that the time left has a truth in each second. The same flight with the
 plan and without it, by a pack that has not flown yet and by one on its third flight, the earlier two of which were
@@ -78,6 +80,7 @@ HOVER_MIN = {"lipo": (18, 28), "li-ion": (28, 42), "lihv": (18, 28), "lifepo4": 
 MOHM_AH = {"lipo": (35, 60), "li-ion": (65, 95), "lihv": (35, 60), "lifepo4": (25, 40)}
 COLD_DEGC = -5.0
 SHARES = 0.25, 0.2, 0.15, 0.25  # of cold, worn, weak and not quite full packs
+FAILINGS, SOUND = frozenset({"cold", "worn", "weak cell"}), "none of cold, worn, weak cell"
 WINDS = ((4.0, "wind < 4 m/s"), (7.0, "wind 4-7 m/s"), (math.inf, "wind > 7 m/s"))
 HEAVY_KG, HALF = 8.0, 0.5
 LEFT_PCT = 15.0  # more than that at the landing: a NO was wrong
@@ -629,8 +632,10 @@ def table(flights: Sequence[Flown]) -> str:
     """Return the rows of all flights and of each group."""
     groups = sorted({group for each in flights for group in each.case.groups})
     lines = [f"| | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name in ("all", *groups):
+    for name in ("all", SOUND, *groups):
         flown = [each for each in flights if name in ("all", *each.case.groups)]
+        if name == SOUND:
+            flown = [each for each in flights if FAILINGS.isdisjoint(each.case.groups)]
         lines.append(f"| {name} | {' | '.join(cells_of(flown))} |")
     return "\n".join(lines)
 

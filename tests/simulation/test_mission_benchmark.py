@@ -3,6 +3,7 @@
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.mission import (
     CHEMISTRIES,
     COLUMNS,
     FAMILIES,
+    SOUND,
     Check,
     Flown,
     TimeLeft,
@@ -131,6 +133,9 @@ def test_the_table_counts_what_was_wrong(flown: Flown) -> None:
     assert (row["end pct"], row["bound holds %"], row["ratio"]) == ("4.0", "100", "0.50")
     assert row["lead s"] == "30.0"
     assert table([flown]).splitlines()[2].startswith("| all | 1 |")
+    worn = replace(flown, case=replace(flown.case, groups=("lipo", "worn")))
+    sound = replace(flown, case=replace(flown.case, groups=("lipo",)))
+    assert f"| {SOUND} | 2 |" in table([sound, worn, sound])
 
 
 def test_an_uneven_mission_ends_after_the_pack_and_its_earlier_flights_are_others() -> None:
