@@ -14,6 +14,7 @@ from benchmarks.mutation_score import (
     ROOMS,
     ROOT,
     counted,
+    described,
     equivalents,
     key_of,
     places,
@@ -95,6 +96,14 @@ def test_a_change_of_what_only_a_type_checker_reads_is_not_drawn() -> None:
     lines = source.splitlines()
     texts = [lines[first[0] - 1][first[1] : last[1]] for first, last in hidden]
     assert sorted(texts) == ["int", "int | None", "int | None"]
+
+
+def test_each_change_of_an_exception_can_be_made() -> None:
+    found = [m for room in ROOMS.values() for drawn in places(room).values() for m in drawn]
+    exceptions = [m for m in found if m.operator == "core/ExceptionReplacer"]
+    assert exceptions
+    for mutant in exceptions:
+        assert "CosmicRayTestingException" in described(mutant)[2]
 
 
 def test_the_lines_of_a_statement_are_those_of_the_innermost_one() -> None:
