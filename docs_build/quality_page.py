@@ -138,14 +138,13 @@ def _mutation() -> Iterator[str]:
     yield "A mutant is the room's code changed in one place by an operator of cosmic-ray; it is *noticed* if a test of the room that runs the line"
     yield "fails. `python -m benchmarks.mutation_score ROOM` draws places by a seed and defines each column. Tests of more than half a second and cases of"
     yield "tests with parameters beyond a second are left out, so that a score is a lower bound for the whole suite. Goal:"
-    yield f"{MUTANTS} mutants a room, {SCORE_PCT:.0f} % noticed. *First run*: the score before tests were written for those of the sample that were not noticed, which then run"
-    yield "again. *Control*: unchanged programs that went the same way, none of which may fail."
+    yield f"{MUTANTS} mutants a room, {SCORE_PCT:.0f} % noticed. *Control*: unchanged programs that went the same way, none of which may fail."
     yield ""
     found = measured("mutation")
     rows = []
     for name, code in SAMPLES.items():
         if name not in found:
-            rows.append((f"`{code}`", *("not measured",) * 8))
+            rows.append((f"`{code}`", *("not measured",) * 7))
             continue
         row = found[name]
         rows.append(
@@ -159,14 +158,13 @@ def _mutation() -> Iterator[str]:
                 "not valid: the control failed"
                 if row["controls_failed"]
                 else f"{row['score_pct']:.1f} %",
-                f"{row['first_score_pct']:.1f} %" if "first_score_pct" in row else "not measured",
                 f"{row['controls_failed']} of {row['controls']} failed"
                 if row["controls"]
                 else "not run",
             )
         )
     head = ("room", "mutants", "cannot be imported", "equivalent", "noticed", "not noticed")
-    yield from table((*head, "score", "first run", "control"), rows)
+    yield from table((*head, "score", "control"), rows)
     yield ""
     yield "Equivalent ones are changes that no test can notice; each has its reason in `benchmarks/equivalent_mutants.toml`. Those that were not noticed"
     yield "are listed in `docs_build/measured/mutation.json`, with the digest of the sources that were changed."

@@ -40,7 +40,8 @@ NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 # Of a program: may have several lines, and no program can receive a NUL.
 Argument = Annotated[str, Field(min_length=1), AfterValidator(_argument)]
 PrintableText = Annotated[str, AfterValidator(_printable)]
-FilePath = Annotated[PrintableText, Field(min_length=1)]
+NonEmptyText = Annotated[PrintableText, Field(min_length=1)]
+FilePath = NonEmptyText
 Name = Annotated[PrintableText, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dronebms.core.toml_schema import FilePath, Positive, Section
+from dronebms.core.toml_schema import FilePath, NonEmptyText, Positive, Section
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -24,14 +24,14 @@ class MetricsConfig(Section):
 
     port: Port = 9100
     """TCP port of the exporter."""
-    address: FilePath = "127.0.0.1"
+    address: NonEmptyText = "127.0.0.1"
     """Address that the exporter listens on."""
 
 
 class MqttConfig(Section):
     """MQTT broker; messages are queued while it is away."""
 
-    host: FilePath
+    host: NonEmptyText
     """Name or address of the broker."""
     port: Port = 1883
     """TCP port of the broker."""
@@ -47,7 +47,7 @@ class MqttConfig(Section):
     """File of the client certificate; needs `key` and `ca`."""
     key: FilePath | None = None
     """File of the key of the client certificate."""
-    user: FilePath | None = None
+    user: NonEmptyText | None = None
     """Name of the user at the broker."""
     password_file: FilePath | None = None
     """File of the user's password."""
