@@ -10,8 +10,8 @@ from rich.table import Table
 from dronebms.core.clock import known_date
 from dronebms.core.number_format import DASH, counted, number, printable
 from dronebms.estimation.learned_export import EverythingLearned
+from dronebms.estimation.learned_pack import LearnedPack
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.pack_memory import LearnedPack
 from dronebms.estimation.usual_power import UsualPower, usual_power
 from dronebms.health.ageing_trend import AgeingForecast
 from dronebms.health.findings import capacity_text, day_text, findings, service_text

@@ -38,12 +38,9 @@ from dronebms.estimation.learned_export import (
     merge,
     read_everything,
 )
+from dronebms.estimation.learned_json import MALFORMED
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.pack_memory import (
-    LEARNED_FOLDER,
-    MALFORMED,
-    PackMemoryFolder,
-)
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import FlightPower, usual_power
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.health.ageing_trend import forecast_ageing

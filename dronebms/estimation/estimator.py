@@ -27,11 +27,7 @@ from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.flight_ahead import FlightAhead, FlightAheadState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion
 from dronebms.estimation.interval_adaptation import Adaptation, mean_adaptation
-from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState, planned_load
-from dronebms.estimation.model_parameters import FITTED, ModelParameters
-from dronebms.estimation.motion_power import LearnedMotion
-from dronebms.estimation.output_filters import OutputFilters, ShownCharge
-from dronebms.estimation.pack_memory import (
+from dronebms.estimation.learned_pack import (
     MAX_FLIGHT_IDS,
     NOTHING_KNOWN,
     Keys,
@@ -41,6 +37,10 @@ from dronebms.estimation.pack_memory import (
     Recall,
     no_memory,
 )
+from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState, planned_load
+from dronebms.estimation.model_parameters import FITTED, ModelParameters
+from dronebms.estimation.motion_power import LearnedMotion
+from dronebms.estimation.output_filters import OutputFilters, ShownCharge
 from dronebms.estimation.sampling import Reading, Sample, Sampling, SamplingState, Second
 from dronebms.estimation.sister_packs import MAX_SISTERS, sister_prior
 from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState

@@ -14,18 +14,16 @@ from typing import Any
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import counted
-from dronebms.estimation.pack_memory import (
+from dronebms.estimation.learned_json import (
     MAX_PACKS,
-    Keys,
-    Learned,
-    LearnedPack,
-    PackMemoryFolder,
     learned_from_json,
     learned_to_json,
     name_from_json,
     vehicle_from_json,
     vehicle_to_json,
 )
+from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
+from dronebms.estimation.pack_memory import PackMemoryFolder
 from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower
 
 MAX_EXPORT_BYTES = 32 << 20  # some 3,000 packs

@@ -25,16 +25,15 @@ from dronebms.core.resolution import FINE
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.pack_memory import (
+from dronebms.estimation.learned_pack import (
     NOTHING_KNOWN,
     NOTHING_LEARNED,
     Keys,
     Known,
-    PackMemory,
     Recalled,
-    recall,
     recalled_also,
 )
+from dronebms.estimation.pack_memory import PackMemory, recall
 from dronebms.monitoring.charging_advice import advise_charging
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.pack_recognition import (

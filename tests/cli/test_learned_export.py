@@ -16,13 +16,8 @@ import pytest
 from dronebms.cli.main import main
 from dronebms.estimation.cell_model import CAPACITY, FAST
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.pack_memory import (
-    LEARNED_FOLDER,
-    Keys,
-    Learned,
-    LearnedPack,
-    PackMemoryFolder,
-)
+from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower
 from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.health.database import FILE, PackHistory, SqliteFile

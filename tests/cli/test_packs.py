@@ -19,7 +19,8 @@ from dronebms.cli.main import main
 from dronebms.cli.pack_tables import PackRow, in_width, tables
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.learned_export import EverythingLearned
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, Keys, PackMemoryFolder, recall
+from dronebms.estimation.learned_pack import Keys
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder, recall
 from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import LANDED, FlightRecord

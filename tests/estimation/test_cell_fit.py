@@ -16,9 +16,9 @@ from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, KNOTS, CellModel
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.learned_pack import Known
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.pack_memory import Known
 from dronebms.estimation.sampling import Sample
 from dronebms.estimation.time_bounds import charge_bounds, open_voltage, time_bounds
 from tests.snapshots import look

@@ -11,14 +11,9 @@ from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.pack_memory import (
-    Keys,
-    Known,
-    Learned,
-    PackMemoryInRam,
-    vehicle_from_json,
-    vehicle_to_json,
-)
+from dronebms.estimation.learned_json import vehicle_from_json, vehicle_to_json
+from dronebms.estimation.learned_pack import Keys, Known, Learned
+from dronebms.estimation.pack_memory import PackMemoryInRam
 from dronebms.estimation.reach import Available, available
 from dronebms.estimation.usual_power import FlightPower, newest_motion
 from tests.estimation.flights_ahead import (

@@ -12,12 +12,9 @@ from benchmarks.estimate import Ours
 from benchmarks.scoring import read_judged
 from dronebms.estimation.estimator import Estimator, EstimatorState
 from dronebms.estimation.interval_adaptation import Adaptation, ForecastRecord, mean_adaptation
-from dronebms.estimation.pack_memory import (
-    Known,
-    PackMemoryInRam,
-    learned_from_json,
-    learned_to_json,
-)
+from dronebms.estimation.learned_json import learned_from_json, learned_to_json
+from dronebms.estimation.learned_pack import Known
+from dronebms.estimation.pack_memory import PackMemoryInRam
 
 FLIGHT = Path(__file__).parents[1] / "data" / "flights" / "F01_OKane2022_P00_1.csv.gz"
 

@@ -20,21 +20,21 @@ from dronebms.estimation.cell_fit import CellFit, CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS, WARMTH, CellModel, kelvin_of, row_at_knots
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED
-from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.pack_memory import (
+from dronebms.estimation.learned_json import learned_to_json, recalled_from_json, recalled_to_json
+from dronebms.estimation.learned_pack import (
     NOTHING_KNOWN,
-    BackgroundPackMemory,
     Keys,
     Known,
     Learned,
     LearnedPack,
+    Recalled,
+)
+from dronebms.estimation.model_parameters import FITTED
+from dronebms.estimation.pack_memory import (
+    BackgroundPackMemory,
     PackMemory,
     PackMemoryFolder,
-    Recalled,
-    learned_to_json,
     recall,
-    recalled_from_json,
-    recalled_to_json,
 )
 from dronebms.estimation.usual_power import FlightPower
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log

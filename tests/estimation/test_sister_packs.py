@@ -15,8 +15,9 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit, CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS, SIZE, WARMTH, CellModel
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.learned_pack import Keys, Known, Learned
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.pack_memory import Keys, Known, Learned, PackMemoryInRam, recall
+from dronebms.estimation.pack_memory import PackMemoryInRam, recall
 from dronebms.estimation.sister_packs import sister_prior
 from dronebms.flightlogs import FlightSource, read_csv_log
 from smartbattery.snapshot import Snapshot

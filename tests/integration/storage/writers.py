@@ -29,16 +29,11 @@ from dronebms.core.report import Severity
 from dronebms.core.state import decode, encode
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.estimation import pack_memory
+from dronebms.estimation import learned_json
 from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.learned_export import export_from_json
-from dronebms.estimation.pack_memory import (
-    LEARNED_FOLDER,
-    Keys,
-    Learned,
-    LearnedPack,
-    PackMemoryFolder,
-)
+from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
+from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import FlightPower
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import LANDED, FlightRecord
@@ -314,7 +309,7 @@ def _labelled(folder: Path) -> set[int]:
 
 
 def _learned(number: int) -> Learned:
-    size = pack_memory._SIZE
+    size = learned_json.STATE_SIZE
     cells = CellParameters(
         mean=(0.01 * number,) * size,
         covariance=tuple(
