@@ -6,7 +6,7 @@ Volts and amperes of one cell, seconds.
 
 import math
 
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import FAST, OFFSET, CircuitState
 
 

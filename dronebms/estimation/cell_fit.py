@@ -1,43 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage: parameter identification of the weakest cell by least squares over the flight.
 
-Regularised Gauss-Newton (Tarantola, "Inverse Problem Theory", 2005, chapter 3) on the circuit of
-`cell_model`, every ten seconds of load, over all readings so far; the prior is the chemistry's or
-that of the pack's earlier flights. A later reading corrects how an early one was explained.
+A fit (`least_squares`) every ten seconds of load, over all readings so far; the prior is the
+chemistry's or that of the pack's earlier flights. A later reading corrects how an early one was
+explained.
 Charge is a fraction; volts, amperes and ampere-seconds of one cell.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import median
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_gap import (
     BOTH,
-    HIGHEST_BOTH,
     LOSS,
-    LOWEST_BOTH,
-    MORE,
     MedianCell,
-    gap_by,
-    gap_derivative,
-    gap_sd_v,
-    gap_size,
     median_above_v,
-    median_state,
     median_variances,
-    prior_state,
     rest_gap,
-    usual_loss_variance,
-    with_prior,
 )
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,
-    DEPTH,
     FAST,
     HIGHEST,
     KNOTS,
@@ -50,11 +37,17 @@ from dronebms.estimation.cell_model import (
     CellModel,
     CircuitState,
     kelvin_of,
-    knots_covariance,
-    lost_v,
+)
+from dronebms.estimation.cell_parameters import CellParameters, Matrix, Vector, matrix
+from dronebms.estimation.least_squares import (
+    FitSample,
+    LeastSquares,
+    Prior,
+    merged,
+    without_outliers,
 )
 from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
-from dronebms.estimation.model_parameters import KNOTS_FRAC, ModelParameters
+from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 from dronebms.estimation.step_resistance import Level, StepResistance
 
@@ -63,15 +56,11 @@ _GRID = np.linspace(0.0, 1.0, 41)
 _SPAN_S = 10.0 - 1e-6
 _MAX_ROWS = 160
 _LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests: no information on resistance
-_LARGEST_STEP = 1.5  # ln, in one iteration
-_STEP_SHARE = 0.6  # of a step that is taken: full steps oscillate between bends of the curve
 _SPREADS = 1.5  # standard deviations of the charge over which the curve's slope is taken
-_OUTLIER = 4.0  # standard deviations from which a reading is weighted down
 _GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
 STRAINED, REFUTED = 2.0, 12.0**0.5  # standard deviations, see `CellFit.strain`
 GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
-_SD_WARM = 0.1  # ln; of a flight's resistance, apart from the temperature
 _WARM_FLIGHTS = 10
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
 _STEP_C = 0.32  # a change that counts in full as a step
@@ -85,152 +74,6 @@ _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
 _SETTLED = 6  # rows since a start, before which a fall of the voltage may be the circuit's error
 _SD_LOST = 0.25, 0.2  # of a loss of parallel cells: of the whole, of each parameter
-_STANDS_OUT = 2.5  # gaps relative to those of usual cells, from which the weakest is compared
-_NEWEST_ROWS = 6
-_COMPARED = 0.99  # of a row's span; less is no mean of the gap
-_STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
-
-
-Vector = tuple[float, ...]
-Matrix = tuple[Vector, ...]  # by row
-
-
-class FitSample(NamedTuple):
-    """Means over some seconds: one row of the fit."""
-
-    span_s: float
-    used_as: float  # since the start of the fit
-    cell_v: float
-    amps: float
-    fast_a: float
-    slow_a: float
-    kelvin: float
-    above_v: float = 0.0  # by how much the median cell is above
-    compared: float = 0.0  # share of the span in which that is known
-
-
-def merged(rows: list[FitSample]) -> FitSample:
-    """Mean of rows, weighted by their spans."""
-    if len(rows) == 1:
-        return rows[0]
-    table = np.array(rows)
-    span_s = table[:, 0]
-    return FitSample(float(span_s.sum()), *(span_s @ table[:, 1:] / span_s.sum()).tolist())
-
-
-def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
-    """Rows without those that differ from the median by more than their current explains.
-
-    Up to three times the estimated resistance `ohm` is accepted: it may still be wrong.
-    """
-    middle_v = median(row.cell_v + ohm * row.amps for row in rows)
-    middle_a = median(row.amps for row in rows)
-
-    def is_outlier(row: FitSample) -> bool:
-        limit_v = _STRAY_V + 2 * ohm * abs(row.amps - middle_a)
-        return abs(row.cell_v + ohm * row.amps - middle_v) > limit_v
-
-    return [row for row in rows if not is_outlier(row)] or rows
-
-
-def relative(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Points relative to their mean."""
-    if not points:
-        return ()
-    table = np.array(points)
-    return tuple([(float(x), float(y)) for x, y in table - table.mean(axis=0)])
-
-
-@dataclass(frozen=True, slots=True)
-class CellParameters:
-    """Parameters of a pack's weakest cell without its charge: state vector from FAST on."""
-
-    mean: Vector
-    covariance: Matrix
-    # Of the newest flights: temperature as `kelvin_of` gives it, ln resistance scale at it.
-    warm: tuple[tuple[float, float], ...] = ()
-    # The same of sister packs, each relative to the mean of its pack: they differ in resistance.
-    sister_warm: tuple[tuple[float, float], ...] = ()
-    loss: float = 0.0  # ln of the median cell's capacity over the weakest one's
-    growth: float = 0.0  # ln of the same of the resistance, beyond the loss
-
-    def warmth(self, sd: float) -> tuple[float, float]:
-        """(Mean, variance) of the resistance's dependence on temperature, by all flights.
-
-        Within a flight the temperature rises while the charge falls, so that a fit takes the one
-        for the other. Between flights at different temperatures it does not.
-
-        Args:
-            sd: of the prior, whose mean is 0.
-        """
-        points = (*relative(self.warm), *self.sister_warm) or ((0.0, 0.0),)
-        apart, logs = np.array(points).T
-        information = float(apart @ apart) / _SD_WARM**2 + 1.0 / sd**2
-        return float(apart @ logs) / _SD_WARM**2 / information, 1.0 / information
-
-    def of_median(self) -> "CellParameters":
-        """The same of the median cell: a cell that failed is that pack's alone."""
-        mean = list(self.mean)
-        mean[CAPACITY - FAST] += self.loss
-        mean[0] -= self.loss + self.growth
-        mean[SLOW - FAST] -= self.loss + self.growth
-        return replace(self, mean=tuple(mean), loss=0.0, growth=0.0)
-
-    def carried_over(self, sds: Array, sds_v: Array, c: ModelParameters) -> tuple[Array, Array]:
-        """(Mean, covariance) of a later flight, or of another pack: widened, packs differ.
-
-        The resistance is known at the temperature of the last flight, and less the farther away.
-
-        Args:
-            sds: added to those of FAST, SLOW, CAPACITY, DEPTH and WARMTH.
-            sds_v: added to those of the knots.
-            c: prior of the cell.
-        """
-        first, last = OFFSET - FAST, KNOTS - FAST  # of the elements from FAST on
-        x, covariance = np.array(self.mean), np.array(self.covariance)
-        covariance[:first, :first] += np.diag(np.square(sds))
-        covariance[last:, last:] += knots_covariance(sds_v, c.knots_length)
-        if not self.warm:
-            return x, covariance
-        kelvin, _ = self.warm[-1]
-        along = np.zeros(SIZE)
-        along[[FAST, SLOW, DEPTH, WARMTH]] = -kelvin, -kelvin, -kelvin * c.depth_warmth, 1.0
-        along = along[FAST:]
-        mean, variance = self.warmth(c.sd_warmth)
-        now = float(covariance[WARMTH - FAST, WARMTH - FAST])
-        x += along * (mean - x[WARMTH - FAST])
-        covariance += np.outer(along, along) * max(variance - now, 0.0)
-        return x, covariance
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CellEstimate:
-    """The weakest cell after a reading."""
-
-    model: CellModel
-    x: Array  # state vector (`cell_model`)
-    variance: Array  # of each element
-    root: Array  # symmetric square root of the covariance after the last fit
-    table_v: Vector  # curve of x, see `CellModel.curves`
-    fast_a: float  # current behind the two low-pass filters
-    slow_a: float
-    degc: float
-    kelvin: float  # as `kelvin_of` gives it
-    drift_v_s: float  # rate of the model's error over a minute or more
-    errors_v: Vector  # reading minus model, of the last readings
-    loaded: bool  # there has been a load
-    fitted: bool  # and seconds under it have been compared with the model
-    median: MedianCell | None  # None: too few cells are read
-
-    def circuit(self, current_a: float) -> CircuitState:
-        """The circuit at a current."""
-        return self.model.circuit(
-            self.x, self.table_v, self.kelvin, self.fast_a, self.slow_a, current_a
-        )
-
-    def sag_v(self, circuit: CircuitState, current_a: float) -> float:
-        """Voltage lost at a current in its circuit at any current."""
-        return lost_v(circuit.ohms, current_a, self.fast_a, self.slow_a)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,19 +110,6 @@ class CellFitState:
     residuals: Matrix
     has_lost: bool
     median_variances: Vector  # empty: too few cells are read
-
-
-def _weighed(off: Array, by: Array, keep: Array, new: Array) -> tuple[Array, Array]:
-    """(Information, gradient) of residuals, whitened; outliers weigh less."""
-    off[1:] = (off[1:] - keep * off[:-1]) / new
-    by[1:] = (by[1:] - keep[:, None] * by[:-1]) / new[:, None]
-    trust = 1 / (1 + (off / _OUTLIER) ** 2)
-    return (by * trust[:, None]).T @ by, by.T @ (trust * off)
-
-
-def matrix(array: Array) -> Matrix:
-    """An array as rows of numbers."""
-    return tuple(map(tuple, array.tolist()))
 
 
 class CellFit:
@@ -588,30 +418,32 @@ class CellFit:
 
     def weigh_capacity(self, full_ah: float | None) -> None:
         """Take in the full charge capacity that a gauge reports, or take it back (None)."""
-        counted = self._full_charge(self._prior_x)[0].any()
+        _, known_before = self._full_charge()
         self._full_ah = full_ah
-        if not counted and not self._full_charge(self._prior_x)[0].any():
+        reported, known = self._full_charge()
+        if not known_before and not known:
             return
         if self._rows:
             self.fit(iterations=3)
             return
-        information, push = self._full_charge(self._prior_x)
-        self.P = np.linalg.inv(self._information + np.diag(information))
-        self.x[FAST:] = (self._prior_x + self.P @ push)[FAST:]
+        information = self._information.copy()
+        information[CAPACITY, CAPACITY] += known
+        self.P = np.linalg.inv(information)
+        push = known * (reported - self._prior_x[CAPACITY])
+        self.x[FAST:] = (self._prior_x + self.P[:, CAPACITY] * push)[FAST:]
         self._fitted[FAST:], self._covariance = self.x[FAST:], self.P.copy()
         self._settle()
 
-    def _full_charge(self, x: Array) -> tuple[Array, Array]:
-        """Information on the state, and gradient at `x`, by the gauge's full charge capacity."""
-        information = np.zeros(SIZE)
+    def _full_charge(self) -> tuple[float, float]:
+        """(Ln of the capacity by the gauge's full charge capacity, information on it)."""
         if self._full_ah is None or self._has_lost:  # it is of the pack as it was
-            return information, information
+            return 0.0, 0.0
         reported = math.log(self._full_ah * 3600.0 / self.model.capacity_as)
         variance = self.model.parameters.sd_full**2
         limit = _FULL_GATE * (variance + self.model.covariance[CAPACITY, CAPACITY])
-        if (reported - self._prior_x[CAPACITY]) ** 2 <= limit:  # else it is not this pack's
-            information[CAPACITY] = 1 / variance
-        return information, information * (reported - x[CAPACITY])
+        if (reported - self._prior_x[CAPACITY]) ** 2 > limit:  # it is not this pack's
+            return 0.0, 0.0
+        return reported, 1 / variance
 
     def _begin(self) -> None:
         """Make the present state the prior of the readings to come."""
@@ -775,18 +607,10 @@ class CellFit:
         strayed = (x[CAPACITY] - self._prior_x[CAPACITY]) ** 2 * information[CAPACITY, CAPACITY]
         if strayed > _STRAYED**2:  # a minimum of its own: start again from what is likely
             x, iterations = self._prior_x.copy(), _MORE_ITERATIONS
-        both = x
-        if self._stands_out(x, rows):
-            both = np.concatenate([x, self._gap])
-        lowest, highest = LOWEST_BOTH[: len(both)], HIGHEST_BOTH[: len(both)]
-        for _ in range(iterations):
-            information, push = self._normal(both, rows)
-            step = np.linalg.solve(information, push)
-            largest = float(np.abs(step[FAST:OFFSET]).max())
-            step *= min(_STEP_SHARE, _LARGEST_STEP / max(largest, _NUGGET))
-            both = np.minimum(np.maximum(both + step, lowest), highest)
-        covariance = np.linalg.inv(information)
-        covariance = (covariance + covariance.T) / 2
+        problem = self._problem(rows)
+        if self._median_variances or problem.stands_out(x):
+            x = np.concatenate([x, self._gap])
+        both, covariance = problem.solve(x, iterations)
         x = both[:SIZE]
         self._fitted, self._covariance = x, covariance[:SIZE, :SIZE]
         if len(both) > SIZE:
@@ -794,7 +618,7 @@ class CellFit:
             used_frac = self._used_frac() * math.exp(-float(both[LOSS]))
             self._median_variances = median_variances(covariance, used_frac)
         elif not self._warm_flights:  # an earlier flight has seen which cell is the weakest
-            self._covariance[CAPACITY, CAPACITY] += self._loss_variance(x, rows)
+            self._covariance[CAPACITY, CAPACITY] += problem.loss_variance(x, self._spread())
         last = rows[-_DRIFT_ROWS:]
         missed_v = last[:, 2] - self.model.volts(x, last)[0]
         half = len(last) // 2
@@ -813,87 +637,20 @@ class CellFit:
         self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
         self._settle()
 
-    def _normal(self, both: Array, rows: Array) -> tuple[Array, Array]:
-        """Information matrix and gradient at a state, with the gap's elements or without.
+    def _problem(self, rows: Array) -> LeastSquares:
+        prior = Prior(
+            self._prior_x,
+            self._information,
+            self._prior_gap,
+            self._rest_gap,
+            self._full_charge(),
+            self._steps.ratio(),
+        )
+        return LeastSquares(self.model, rows, prior, self._spread())
 
-        The model's error is correlated in time: residuals are whitened as a first-order process,
-        otherwise an hour of readings would make the fit certain of a wrong circuit.
-        """
-        c, x, has_gap = self.model.parameters, both[:SIZE], len(both) > SIZE
-        spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
-        model_v, by, sag_v = self.model.volts(x, rows, spread)
-        sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
-        keep, new = self._whitening(rows)
-        by_charge = by[:, CHARGE]
-        seen, push = _weighed((rows[:, 2] - model_v) / sd_v, by / sd_v[:, None], keep, new)
-        usual, start = x, self._prior_x
-        if has_gap:
-            usual = prior_state(both)
-            start = prior_state(np.concatenate([start, self._prior_gap]))
-        known, pull = self._full_charge(usual)
-        prior = self._information.copy()
-        pull = pull - prior @ (usual - start)
-        prior[CAPACITY, CAPACITY] += known[CAPACITY]
-        if has_gap:
-            gap_v, compared = rows[:, -2], rows[:, -1] > _COMPARED
-            used_frac = rows[:, 1] / self.model.capacity_as
-            size = gap_size(*(a[compared] for a in (gap_v, by_charge, used_frac, sag_v)))
-            information, pull = with_prior(prior, pull, both[SIZE:] - self._prior_gap, size)
-            more, known_more = self._rest_gap
-            information[MORE, MORE] += known_more
-            pull[MORE] += known_more * (more - both[MORE])
-            information[:SIZE, :SIZE] += seen
-            pull[:SIZE] += push
-            median_v, by_median, _ = self.model.volts(median_state(both), rows, spread)
-            scale = compared / gap_sd_v(gap_v)
-            off = (gap_v - (median_v - model_v)) * scale
-            seen, push = _weighed(off, gap_derivative(by_median, by) * scale[:, None], keep, new)
-            information += seen
-        else:
-            information = prior + seen
-        push = pull + push
-        if (steps := self._steps.ratio()) is not None:
-            ratio, variance = steps
-            precision = 1 / (self.model.sd_step**2 + variance / ratio**2)
-            information[FAST, FAST] += precision
-            push[FAST] += (math.log(ratio) - x[FAST]) * precision
-        return information, push
-
-    def _stands_out(self, x: Array, rows: Array) -> bool:
-        """Whether the weakest cell is, or was, further from the median cell than usual.
-
-        Over the flight, or in the last minute: on a flat curve a weak cell is a usual one until it
-        nears the end of it.
-        """
-        if self._median_variances:
-            return True
-        compared = rows[rows[:, -1] > _COMPARED]
-        if not len(compared):
-            return False
-        _, by, sag_v = self.model.volts(x, compared)
-        used_frac = compared[:, 1] / self.model.capacity_as
-        gaps = compared[:, -2], by[:, CHARGE], used_frac, sag_v
-        newest = [values[-_NEWEST_ROWS:] for values in gaps]
-        return max(gap_size(*gaps), gap_size(*newest)) >= _STANDS_OUT
-
-    def _loss_variance(self, x: Array, rows: Array) -> float:
-        """Variance of what the weakest cell lost, as far as its gap does not show it; ln."""
-        compared = rows[rows[:, -1] > _COMPARED]
-        if not len(compared):
-            return 0.0
-        spread = _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
-        _, by, sag_v = self.model.volts(x, compared, spread)
-        used_frac = compared[:, 1] / self.model.capacity_as
-        by_gap = gap_by(by[:, CHARGE], used_frac, sag_v) / gap_sd_v(compared[:, -2])[:, None]
-        keep, new = self._whitening(compared)
-        seen, _ = _weighed(np.zeros(len(compared)), by_gap, keep, new)
-        return usual_loss_variance(seen)
-
-    def _whitening(self, rows: Array) -> tuple[Array, Array]:
-        """(Share of an error that lasts to the next row, size of what is new) of a unit error."""
-        c = self.model.parameters
-        keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2 / c.offset_tau_s)
-        return keep, np.sqrt(1 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
+    def _spread(self) -> float:
+        """Charge over which the curve's slope is taken."""
+        return _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
 
     def _more_frac(self) -> float:
         """Charge of the median cell above that of the weakest, each of its own capacity."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from dronebms.core.report import UNKNOWN_STATE, CellState, PackState
 from dronebms.estimation import cell_model as of
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import Array, CircuitState
 from dronebms.estimation.sampling import Sample
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,

@@ -20,9 +20,11 @@ from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.cell_fit import CellEstimate, CellFit, CellFitState, CellParameters
+from dronebms.estimation.cell_estimate import CellEstimate
+from dronebms.estimation.cell_fit import CellFit, CellFitState
 from dronebms.estimation.cell_gap import median_above_v
 from dronebms.estimation.cell_model import FAST, CellModel, row_at_knots
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.cell_states import CellStates, CellStatesState
 from dronebms.estimation.flight_ahead import FlightAhead, FlightAheadState
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH, GaugeEvidence, GaugeFusion

@@ -11,7 +11,7 @@ from typing import Self
 
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.mission_ahead import (

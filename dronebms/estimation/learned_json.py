@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import FAST, KNOTS
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED, Adaptation
 from dronebms.estimation.learned_pack import MAX_FLIGHT_IDS, Keys, Known, LearnedPack, Recalled
 from dronebms.estimation.model_parameters import KNOTS_FRAC

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dronebms.core.chemistry import Chemistry
-from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import CAPACITY, FAST, KNOTS, row_at_knots
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED, Adaptation
 from dronebms.estimation.usual_power import FlightPower
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from dronebms.core.report import Verdict
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.time_to_empty import RemainingTime

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dronebms.estimation.cell_fit import CellParameters, matrix, relative
 from dronebms.estimation.cell_model import FAST, OFFSET
+from dronebms.estimation.cell_parameters import CellParameters, matrix, relative
 from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, ModelParameters
 
 MAX_SISTERS = 5  # newest

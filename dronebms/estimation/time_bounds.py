@@ -19,7 +19,7 @@ Seconds, watts of the pack, volts and ampere-seconds of one cell.
 import math
 from dataclasses import dataclass
 
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
 from dronebms.estimation.gauge_fusion import GaugeCharge
 from dronebms.estimation.load_forecast import LoadAhead

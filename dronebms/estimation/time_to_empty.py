@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from dronebms.estimation.cell_fit import CellEstimate
+from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.first_minutes import LogTime, charge_time, charge_weight, with_charge_time

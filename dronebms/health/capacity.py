@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dronebms.core.chemistry import LIFEPO4, Chemistry
-from dronebms.estimation.cell_fit import CellFit, FitSample
+from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,
@@ -26,6 +26,7 @@ from dronebms.estimation.cell_model import (
     CellModel,
     kelvin_of,
 )
+from dronebms.estimation.least_squares import FitSample
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.samples import AMPS, DEGC, T_S, USED_AH, Array, block_means
 

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.hard_packs import Flight, flown, judged, world_of
 from dronebms.core.report import CellState, Estimate
-from dronebms.estimation.cell_fit import CellParameters
 from dronebms.estimation.cell_model import CAPACITY, FAST, SIZE, SLOW
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.lost_cells import SPAN, Residual, lost_cells
 

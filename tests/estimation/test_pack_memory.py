@@ -16,8 +16,9 @@ from dronebms.core.chemistry import LI_ION, LIFEPO4, LIPO, Chemistry
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.cell_fit import CellFit, CellParameters
+from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import FAST, KNOTS, WARMTH, CellModel, kelvin_of, row_at_knots
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED
 from dronebms.estimation.learned_json import learned_to_json, recalled_from_json, recalled_to_json

@@ -12,8 +12,9 @@ import pytest
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.cell_fit import CellFit, CellParameters
+from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import FAST, KNOTS, SIZE, WARMTH, CellModel
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.learned_pack import Keys, Known, Learned
 from dronebms.estimation.model_parameters import FITTED

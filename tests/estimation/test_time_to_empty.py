@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from dronebms.core.chemistry import LIPO
-from dronebms.estimation.cell_fit import CellEstimate, CellFit
+from dronebms.estimation.cell_estimate import CellEstimate
+from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import CellModel
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.gauge_fusion import GaugeEvidence

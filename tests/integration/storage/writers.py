@@ -30,7 +30,7 @@ from dronebms.core.state import decode, encode
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.estimation import learned_json
-from dronebms.estimation.cell_fit import CellParameters
+from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.learned_export import export_from_json
 from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder

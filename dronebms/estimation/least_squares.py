@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Least squares of a flight: the state vector that explains its readings, within its prior.
+
+Regularised Gauss-Newton (Tarantola, "Inverse Problem Theory", 2005, chapter 3) on the circuit of
+`cell_model`. While the weakest cell stands out of the others, the elements of `cell_gap` are
+fitted with it. Volts, amperes and ampere-seconds of one cell; charge is a fraction.
+"""
+
+import math
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from dronebms.estimation.cell_gap import (
+    HIGHEST_BOTH,
+    LOWEST_BOTH,
+    MORE,
+    gap_by,
+    gap_derivative,
+    gap_sd_v,
+    gap_size,
+    median_state,
+    prior_state,
+    usual_loss_variance,
+    with_prior,
+)
+from dronebms.estimation.cell_model import CAPACITY, CHARGE, FAST, OFFSET, SIZE, Array, CellModel
+
+_LARGEST_STEP = 1.5  # ln, in one iteration
+_STEP_SHARE = 0.6  # of a step that is taken: full steps oscillate between bends of the curve
+_LEAST_STEP = 1e-9
+_OUTLIER = 4.0  # standard deviations from which a reading is weighted down
+_STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
+_STANDS_OUT = 2.5  # gaps relative to those of usual cells, from which the weakest is compared
+_NEWEST_ROWS = 6
+_COMPARED = 0.99  # of a row's span; less is no mean of the gap
+
+
+class FitSample(NamedTuple):
+    """Means over some seconds: one row of the fit."""
+
+    span_s: float
+    used_as: float  # since the start of the fit
+    cell_v: float
+    amps: float
+    fast_a: float
+    slow_a: float
+    kelvin: float
+    above_v: float = 0.0  # by how much the median cell is above
+    compared: float = 0.0  # share of the span in which that is known
+
+
+def merged(rows: list[FitSample]) -> FitSample:
+    """Mean of rows, weighted by their spans."""
+    if len(rows) == 1:
+        return rows[0]
+    table = np.array(rows)
+    span_s = table[:, 0]
+    return FitSample(float(span_s.sum()), *(span_s @ table[:, 1:] / span_s.sum()).tolist())
+
+
+def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
+    """Rows without those that differ from the median by more than their current explains.
+
+    Up to three times the estimated resistance `ohm` is accepted: it may still be wrong.
+    """
+    middle_v = median(row.cell_v + ohm * row.amps for row in rows)
+    middle_a = median(row.amps for row in rows)
+
+    def is_outlier(row: FitSample) -> bool:
+        limit_v = _STRAY_V + 2 * ohm * abs(row.amps - middle_a)
+        return abs(row.cell_v + ohm * row.amps - middle_v) > limit_v
+
+    return [row for row in rows if not is_outlier(row)] or rows
+
+
+class Prior(NamedTuple):
+    """What is known apart from the readings under load."""
+
+    x: Array  # state vector before them
+    information: Array  # on it
+    gap: Array  # c, l and g of `cell_gap`
+    rest_gap: tuple[float, float]  # c by the voltages at rest, information on it
+    full: tuple[float, float]  # ln of the capacity that a gauge reports, information on it
+    steps: tuple[float, float] | None  # ratio of the immediate resistance, its variance
+
+
+class LeastSquares:
+    """The problem of one flight; `both` is a state vector, or that and the gap's elements.
+
+    Args:
+        model: of the cell.
+        rows: readings, fields of `FitSample`.
+        prior: what else is known.
+        spread: standard deviation of the charge times what the curve's slope is taken over.
+    """
+
+    def __init__(self, model: CellModel, rows: Array, prior: Prior, spread: float) -> None:
+        self._model, self._rows, self._prior, self._spread = model, rows, prior, spread
+        _, used_as, self._cell_v, *_, self._gap_v, compared = rows.T
+        self._compared = compared > _COMPARED
+        self._used_frac = used_as / model.capacity_as
+        self._whitening = _whitening(model, rows)
+
+    def solve(self, both: Array, iterations: int) -> tuple[Array, Array]:
+        """(Solution, its covariance) by damped steps from a state."""
+        lowest, highest = LOWEST_BOTH[: len(both)], HIGHEST_BOTH[: len(both)]
+        information = np.eye(len(both))
+        for _ in range(iterations):
+            information, push = self._normal(both)
+            step = np.linalg.solve(information, push)
+            largest = float(np.abs(step[FAST:OFFSET]).max())
+            step *= min(_STEP_SHARE, _LARGEST_STEP / max(largest, _LEAST_STEP))
+            both = np.minimum(np.maximum(both + step, lowest), highest)
+        covariance = np.linalg.inv(information)
+        return both, (covariance + covariance.T) / 2
+
+    def stands_out(self, x: Array) -> bool:
+        """Whether the weakest cell is, or was, further from the median cell than usual.
+
+        Over the flight, or in the last minute: on a flat curve a weak cell is a usual one until it
+        nears the end of it.
+        """
+        if not self._compared.any():
+            return False
+        _, by, sag_v = self._model.volts(x, self._rows[self._compared])
+        gaps = self._gap_v[self._compared], by[:, CHARGE], self._used_frac[self._compared], sag_v
+        newest = [values[-_NEWEST_ROWS:] for values in gaps]
+        return max(gap_size(*gaps), gap_size(*newest)) >= _STANDS_OUT
+
+    def loss_variance(self, x: Array, spread: float) -> float:
+        """Variance of what the weakest cell lost, as far as its gap does not show it; ln."""
+        if not self._compared.any():
+            return 0.0
+        rows = self._rows[self._compared]
+        _, by, sag_v = self._model.volts(x, rows, spread)
+        by_gap = gap_by(by[:, CHARGE], self._used_frac[self._compared], sag_v)
+        by_gap = by_gap / gap_sd_v(self._gap_v[self._compared])[:, None]
+        seen, _ = _weighed(np.zeros(len(rows)), by_gap, *_whitening(self._model, rows))
+        return usual_loss_variance(seen)
+
+    def _normal(self, both: Array) -> tuple[Array, Array]:
+        """Information matrix and gradient at a state."""
+        c, prior, x, has_gap = self._model.parameters, self._prior, both[:SIZE], len(both) > SIZE
+        model_v, by, sag_v = self._model.volts(x, self._rows, self._spread)
+        sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
+        off = (self._cell_v - model_v) / sd_v
+        seen, push = _weighed(off, by / sd_v[:, None], *self._whitening)
+        usual, start = x, prior.x
+        if has_gap:
+            usual = prior_state(both)
+            start = prior_state(np.concatenate([start, prior.gap]))
+        information, (full, known_full) = prior.information.copy(), prior.full
+        pull = -(information @ (usual - start))
+        information[CAPACITY, CAPACITY] += known_full
+        pull[CAPACITY] += known_full * (full - usual[CAPACITY])
+        if has_gap:
+            gaps = self._gap_v, by[:, CHARGE], self._used_frac, sag_v
+            size = gap_size(*(values[self._compared] for values in gaps))
+            information, pull = with_prior(information, pull, both[SIZE:] - prior.gap, size)
+            more, known_more = prior.rest_gap
+            information[MORE, MORE] += known_more
+            pull[MORE] += known_more * (more - both[MORE])
+            information[:SIZE, :SIZE] += seen
+            pull[:SIZE] += push
+            median_v, by_median, _ = self._model.volts(median_state(both), self._rows, self._spread)
+            scale = self._compared / gap_sd_v(self._gap_v)
+            off = (self._gap_v - (median_v - model_v)) * scale
+            by_gap = gap_derivative(by_median, by) * scale[:, None]
+            seen, push = _weighed(off, by_gap, *self._whitening)
+        information += seen
+        push = pull + push
+        if prior.steps is not None:
+            ratio, variance = prior.steps
+            precision = 1 / (self._model.sd_step**2 + variance / ratio**2)
+            information[FAST, FAST] += precision
+            push[FAST] += (math.log(ratio) - x[FAST]) * precision
+        return information, push
+
+
+def _whitening(model: CellModel, rows: Array) -> tuple[Array, Array]:
+    """(Share of an error that lasts to the next row, size of what is new) of a unit error.
+
+    The model's error is correlated in time: residuals are whitened as a first-order process,
+    otherwise an hour of readings would make the fit certain of a wrong circuit.
+    """
+    c, spans_s = model.parameters, rows[:, 0]
+    keep = np.exp(-(spans_s[1:] + spans_s[:-1]) / 2 / c.offset_tau_s)
+    return keep, np.sqrt(1 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
+
+
+def _weighed(off: Array, by: Array, keep: Array, new: Array) -> tuple[Array, Array]:
+    """(Information, gradient) of residuals, whitened; outliers weigh less."""
+    off[1:] = (off[1:] - keep * off[:-1]) / new
+    by[1:] = (by[1:] - keep[:, None] * by[:-1]) / new[:, None]
+    trust = 1 / (1 + (off / _OUTLIER) ** 2)
+    return (by * trust[:, None]).T @ by, by.T @ (trust * off)
