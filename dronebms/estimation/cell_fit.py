@@ -575,7 +575,7 @@ class CellFit:
         self._errors_v = (*self._errors_v[1:], off_v)
         variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
         if off_v * off_v > _GATE * variance:  # the variance of the state itself costs more
-            _, (by,), _ = self.model.volts(self.x, np.array([row._replace(used_as=0.0)]))
+            _, (by,), _ = self.model.derivatives(self.x, np.array([row._replace(used_as=0.0)]))
             variance += float(by @ self.P @ by)
         return bool(off_v * off_v <= _GATE * variance)
 
@@ -586,7 +586,7 @@ class CellFit:
             return []
         x, rows = self._fitted, np.array(recent)
         ohm = self._circuit(0.0).ohms[0]
-        off_v = rows[:, 2] - self.model.volts(x, rows)[0]
+        off_v = rows[:, 2] - self.model.volts(x, rows)
         table = np.column_stack([off_v, ohm * rows[:, 3], rows[:, -2]])
         return [Residual(*row) for row in table.tolist()]
 
@@ -620,7 +620,7 @@ class CellFit:
         elif not self._warm_flights:  # an earlier flight has seen which cell is the weakest
             self._covariance[CAPACITY, CAPACITY] += problem.loss_variance(x, self._spread())
         last = rows[-_DRIFT_ROWS:]
-        missed_v = last[:, 2] - self.model.volts(x, last)[0]
+        missed_v = last[:, 2] - self.model.volts(x, last)
         half = len(last) // 2
         # Over less it is the start of the load; one row, after a gap, shows no drift.
         if half > 0 and last[:, 0].sum() >= _DRIFT_S:

@@ -124,7 +124,7 @@ class LeastSquares:
         """
         if not self._compared.any():
             return False
-        _, by, sag_v = self._model.volts(x, self._rows[self._compared])
+        _, by, sag_v = self._model.derivatives(x, self._rows[self._compared])
         gaps = self._gap_v[self._compared], by[:, CHARGE], self._used_frac[self._compared], sag_v
         newest = [values[-_NEWEST_ROWS:] for values in gaps]
         return max(gap_size(*gaps), gap_size(*newest)) >= _STANDS_OUT
@@ -134,7 +134,7 @@ class LeastSquares:
         if not self._compared.any():
             return 0.0
         rows = self._rows[self._compared]
-        _, by, sag_v = self._model.volts(x, rows, spread)
+        _, by, sag_v = self._model.derivatives(x, rows, spread)
         by_gap = gap_by(by[:, CHARGE], self._used_frac[self._compared], sag_v)
         by_gap = by_gap / gap_sd_v(self._gap_v[self._compared])[:, None]
         seen, _ = _weighed(np.zeros(len(rows)), by_gap, *_whitening(self._model, rows))
@@ -143,7 +143,7 @@ class LeastSquares:
     def _normal(self, both: Array) -> tuple[Array, Array]:
         """Information matrix and gradient at a state."""
         c, prior, x, has_gap = self._model.parameters, self._prior, both[:SIZE], len(both) > SIZE
-        model_v, by, sag_v = self._model.volts(x, self._rows, self._spread)
+        model_v, by, sag_v = self._model.derivatives(x, self._rows, self._spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
         off = (self._cell_v - model_v) / sd_v
         seen, push = _weighed(off, by / sd_v[:, None], *self._whitening)
@@ -164,7 +164,9 @@ class LeastSquares:
             pull[MORE] += known_more * (more - both[MORE])
             information[:SIZE, :SIZE] += seen
             pull[:SIZE] += push
-            median_v, by_median, _ = self._model.volts(median_state(both), self._rows, self._spread)
+            median_v, by_median, _ = self._model.derivatives(
+                median_state(both), self._rows, self._spread
+            )
             scale = self._compared / gap_sd_v(self._gap_v)
             off = (self._gap_v - (median_v - model_v)) * scale
             by_gap = gap_derivative(by_median, by) * scale[:, None]

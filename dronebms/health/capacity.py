@@ -238,7 +238,7 @@ class _Fit:
     def _normal(self, x: Array, rows: Array, spread: float) -> tuple[float, Array, Array]:
         """(Misfit, information matrix, gradient) at a state, with errors correlated in time."""
         c = self._model.parameters
-        model_v, by, sag_v = self._model.volts(x, rows, spread)
+        model_v, by, sag_v = self._model.derivatives(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
         off, by = (rows[:, 2] - model_v) / sd_v, by / sd_v[:, None]
         keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2.0 / c.offset_tau_s)
