@@ -19,8 +19,9 @@ from pathlib import Path
 from dronebms.core.clock import Clock, date_s
 from dronebms.core.report import ActionKind
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
+from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.checkpoint import CHECKPOINT
-from dronebms.service.config import BatteryConfig, Config
+from dronebms.service.config import Config
 from dronebms.service.gauge_packages import trouble_of
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
 from mavlink_bridge.protocol.transports import Address

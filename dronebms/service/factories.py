@@ -26,17 +26,16 @@ from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.format import Start
 from dronebms.recording.gauge_tap import OnPoll, OnSnapshot, TappedGauge, TappedSource
 from dronebms.recording.recorder import Recorder
+from dronebms.service.battery_config import BatteryConfig, by_adapter
 from dronebms.service.bus_threads import BusThread, PolledGauge, PolledSource
 from dronebms.service.can_buses import CanBuses, can_bus_class
 from dronebms.service.can_packs import can_packs_of
 from dronebms.service.config import (
-    BatteryConfig,
     ChargerConfig,
     Config,
     RecordingConfig,
     StateConfig,
     StatusConfig,
-    by_adapter,
 )
 from dronebms.service.external_program import ChargerHook, UserProgram
 from dronebms.service.gauge_packages import (

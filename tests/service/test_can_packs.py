@@ -22,8 +22,9 @@ from dronebms.dronecan.frames import CanFrame
 from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.recording.gauge_tap import TappedSource
+from dronebms.service.battery_config import BatteryConfig, by_adapter
 from dronebms.service.can_packs import can_packs_of
-from dronebms.service.config import BatteryConfig, Config, by_adapter
+from dronebms.service.config import Config
 from dronebms.service.factories import Wiring, refuse_unusable
 from dronebms.service.service import Service
 from dronebms.simulation.rehearsal import VirtualMachine
