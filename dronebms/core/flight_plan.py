@@ -104,6 +104,7 @@ class ReturnPlan:
     landing_height_m: float | None = None  # above home, below which it lands at that speed
     height_m: float | None = None  # above home, to which it climbs; a higher vehicle stays there
     climb_at_least_m: float = 0.0
+    climbs_on_way: bool = False  # on a wing: it flies home while it climbs
     # Rise over run of a cone about home: the vehicle climbs no higher than it. None: no cone.
     cone_slope: float | None = None
     level_within_m: float = 0.0  # of home: it does not climb

@@ -207,6 +207,15 @@ def _pause_s(
     return pause_s + limits.stop_s(m_s, along_m) - half_s if stops else pause_s
 
 
+def _slowed(along_m: float, speeds: Speeds, at: Conditions) -> list[Leg]:
+    """The time that the change from flight on a wing to a hover costs, at the end of a way."""
+    if not at.on_wing or not speeds.cruise_m_s:
+        return []
+    # No longer than the way there takes: a vehicle that is nearly there has slowed down.
+    span_s = min(at.level.ramp_s(speeds.cruise_m_s) / 2.0, along_m / speeds.cruise_m_s)
+    return [Leg(span_s, at.wind_m_s)] if span_s >= _LEAST_S else []
+
+
 def landing(height_m: float | None, plan: ReturnPlan, at: Conditions) -> list[Leg]:
     """Descent to the ground from a height; to the landing height alone where that is not known."""
     slow_m_s = plan.landing_m_s or _LANDING_M_S
@@ -235,15 +244,16 @@ def return_legs(
     Raises:
         NoWayError: the wind is too strong.
     """
-    away_m = math.hypot(end.north_m - start.north_m, end.east_m - start.east_m)
+    away_m = _apart_m(start, end)
     cruise_up_m = _cruise_up_m(start.up_m, away_m, plan)
     speeds = Speeds(plan.cruise_m_s, plan.climb_m_s, plan.descent_m_s)
-    above = changed(start, up_m=cruise_up_m)
+    above = changed(start, up_m=start.up_m if plan.climbs_on_way else cruise_up_m)
     legs = line(start, above, speeds, at)
     legs += line(above, Position(end.north_m, end.east_m, cruise_up_m), speeds, at)
     ground_up_m = end.up_m or 0.0
     height_m = None if cruise_up_m is None else max(cruise_up_m - ground_up_m, 0.0)
     rotors = at if not at.on_wing or plan.landing_m_s is None else changed(at, on_wing=False)
+    legs += [] if rotors.on_wing else _slowed(away_m, speeds, at)
     if plan.wait_s > 0.0 and plan.lands and plan.wait_height_m is not None and height_m is not None:
         wait_m = min(plan.wait_height_m, height_m)
         legs += line(Position(0.0, 0.0, height_m), Position(0.0, 0.0, wait_m), speeds, rotors)
@@ -257,6 +267,10 @@ def return_legs(
         rate_m_s = plan.descent_m_s or _DESCENT_M_S
         legs += [Leg(down_m / rate_m_s, at.wind_m_s, -rate_m_s)] if down_m > 0.0 else []
     return tuple(legs)
+
+
+def _apart_m(one: Position, other: Position) -> float:
+    return math.hypot(one.north_m - other.north_m, one.east_m - other.east_m)
 
 
 def _cruise_up_m(up_m: float | None, away_m: float, plan: ReturnPlan) -> float | None:
@@ -388,9 +402,11 @@ class _Way:
             return line(here, end, speeds, rotors), end
         if kind is ItemKind.LAND:
             returns = self.plan.returns or ReturnPlan()
-            wing = at.on_wing and not item.vtol and returns.landing_m_s is None
-            down = landing(here.up_m, returns, at if wing else rotors)
-            return [*line(here, changed(end, up_m=here.up_m), speeds, at, turn=turn), *down], end
+            if at.on_wing and not item.vtol and returns.landing_m_s is None:
+                return line(here, changed(end, up_m=0.0), speeds, at, turn=turn), end  # a slope
+            legs = line(here, changed(end, up_m=here.up_m), speeds, at, turn=turn)
+            legs += _slowed(_apart_m(here, end), speeds, at)
+            return [*legs, *landing(here.up_m, returns, rotors)], end
         hold_s, air_m_s = item.hold_s or 0.0, at.wind_m_s
         if item.turns and speeds.cruise_m_s:
             hold_s = abs(item.turns) * 2.0 * math.pi * item.radius_m / speeds.cruise_m_s

@@ -8,7 +8,7 @@ them and changed their units: where the release is not known, the other name is 
 Source: ArduCopter Parameters.cpp, mode_rtl.cpp and mode.cpp `land_run_vertical_control` of 4.6, the
 4.7 changes SI parameters (pull requests 31970 and 32147 of ArduPilot); ArduPlane Parameters.cpp and
 quadplane.cpp, converted in 4.5 (pull request 26025); Rover Parameters.cpp; AP_Rally.cpp;
-AC_Circle.cpp; ArduPlane mode_rtl.cpp `navigate`; PX4 rtl_params.yaml, rtl.cpp
+AC_Circle.cpp; ArduPlane mode_rtl.cpp `update` and `navigate`; PX4 rtl_params.yaml, rtl.cpp
 `computeReturnAltitude` and `setRtlTypeAndDestination`, rtl_direct.cpp `getActivationState` for
 rovers, FlightTaskAuto.cpp `_prepareLandSetpoints` and `_updateTrajConstraints`.
 """
@@ -104,6 +104,8 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PLANE,  "cruise_m_s",   "TRIM_ARSPD_CM",    100.0, 2e4, _CM, before=_45_BETA),
     ReturnParameter(_PLANE,  "climb_m_s",    "TECS_CLMB_MAX",    0.1, 50.0),
     ReturnParameter(_PLANE,  "descent_m_s",  "TECS_SINK_MAX",    0.1, 50.0),
+    ReturnParameter(_PLANE,  "climb_min_m",  "RTL_CLIMB_MIN",    0.0, 1000.0, optional=True),
+    ReturnParameter(_PLANE,  "options",      "FLIGHT_OPTIONS",   0.0, 2.0**31, optional=True),
     ReturnParameter(_PLANE,  "landing",      "RTL_AUTOLAND",     0.0, 4.0),
     ReturnParameter(_PLANE,  "turn_m",       "WP_LOITER_RAD",    -32_767.0, 32_767.0, optional=True),
     ReturnParameter(_PLANE,  "rally",        "RALLY_INCL_HOME",  0.0, 1.0, optional=True),
@@ -117,6 +119,7 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PLANE,  "vtol_up_m_s",  "Q_WP_SPEED_UP",    10.0, 5e3, _CM, before=_47_BETA, only="vtol"),
     ReturnParameter(_PLANE,  "vtol_dn_m_s",  "Q_WP_SPD_DN",      0.1, 50.0, since=_47_DEV, only="vtol"),
     ReturnParameter(_PLANE,  "vtol_dn_m_s",  "Q_WP_SPEED_DN",    10.0, 5e3, _CM, before=_47_BETA, only="vtol"),
+    ReturnParameter(_PLANE,  "level_m_s2",   "Q_TRANS_DECEL",    0.1, 50.0, only="vtol", optional=True),
     ReturnParameter(_PLANE,  "landing_m_s",  "Q_LAND_FINAL_SPD", 0.1, 10.0, since=_45_DEV, only="vtol"),
     ReturnParameter(_PLANE,  "landing_m_s",  "Q_LAND_SPEED",     10.0, 1e3, _CM, before=_45_BETA, only="vtol"),
     ReturnParameter(_PLANE,  "low_m",        "Q_LAND_FINAL_ALT", 0.0, 100.0, only="vtol"),
@@ -160,6 +163,7 @@ _RETURN_TO = (
     *(ReturnTo.HOME_OR_RALLY, ReturnTo.MISSION_NEARER, ReturnTo.RALLY),
 )
 _QRTL_ALWAYS = 3  # Q_RTL_MODE
+_CLIMB_BEFORE_TURN = 1 << 4  # FLIGHT_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,11 +313,13 @@ def _plane(read: _Read) -> tuple[ReturnPlan, Speeds]:
     speeds = Speeds(get("cruise_m_s"), get("climb_m_s"), get("descent_m_s"))
     to_landing = _TO_LANDING.get(get("landing"))
     height_m, mode = get("height_m"), get("vtol_return")
+    climbs_first = get("climb_min_m") or int(get("options", 0.0)) & _CLIMB_BEFORE_TURN
     plan = ReturnPlan(
         cruise_m_s=speeds.cruise_m_s,
         climb_m_s=speeds.climb_m_s,
         descent_m_s=speeds.descent_m_s,
         height_m=None if height_m is None else max(height_m, 0.0),  # -1: it stays where it is
+        climbs_on_way=not climbs_first,
         lands=to_landing is not None,
         to=to_landing or _home_or_rally(read),
         rally_within_m=get("rally_m") or None,
@@ -336,6 +342,7 @@ def _plane(read: _Read) -> tuple[ReturnPlan, Speeds]:
             cruise_m_s=get("vtol_m_s"),
             climb_m_s=get("vtol_up_m_s"),
             height_m=get("vtol_m"),
+            climbs_on_way=False,
             wait_height_m=None,
         )
     return plan, speeds

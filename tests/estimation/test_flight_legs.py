@@ -56,6 +56,14 @@ def test_a_vehicle_below_the_height_of_the_return_climbs_first() -> None:
     assert return_legs(low, HOME, at_least, STILL)[0].span_s == pytest.approx(25.0)
 
 
+def test_a_plane_climbs_on_its_way_home() -> None:
+    plan = replace(RETURNS, climbs_on_way=True, lands=False, height_m=100.0)
+    at = Conditions(on_wing=True)
+    assert return_legs(NORTH, HOME, plan, at) == (Leg(200.0, 10.0, 0.3, on_wing=True),)
+    first = replace(plan, climbs_on_way=False)
+    assert span_s(return_legs(NORTH, HOME, first, at)) == pytest.approx(200.0 + 60.0 / 2.0)
+
+
 def test_a_vehicle_above_the_height_of_the_return_stays_there() -> None:
     legs = return_legs(replace(NORTH, up_m=100.0), HOME, RETURNS, STILL)
     assert legs[0].climb_m_s == 0.0
@@ -320,12 +328,29 @@ def test_a_plane_lands_on_its_wing_and_a_vtol_on_its_rotors() -> None:
     at = Conditions(on_wing=True)
     high = Position(1000.0, 0.0, 40.0)
     (plane,) = mission_legs(plan, 0, high, AWAY, at, {})
-    assert all(leg.on_wing for leg in plane.legs)
+    assert plane.legs == (Leg(50.0, 20.0, -0.8, on_wing=True),)  # along the slope
+    steep = replace(high, north_m=20.0)
+    (slow,) = mission_legs(plan, 0, steep, AWAY, at, {})
+    assert [(leg.span_s, leg.climb_m_s) for leg in slow.legs] == [(20.0, -2.0)]
     vtol = replace(plan, items=(replace(LAND, vtol=True),))
     (rotors,) = mission_legs(vtol, 0, high, AWAY, at, {})
     assert [leg.on_wing for leg in rotors.legs] == [True, False, False]
     legs = return_legs(high, HOME, replace(RETURNS, wait_s=10.0, height_m=60.0), at)
     assert [leg.on_wing for leg in legs] == [True, True, False, False, False]
+
+
+def test_a_vtol_slows_down_before_it_lands_on_its_rotors() -> None:
+    at = Conditions(on_wing=True, level=Limits(2.0, 1.0))
+    plan = FlightPlan(RETURNS, (replace(LAND, vtol=True),), (), Speeds(20.0, 2.0, 2.0))
+    slow = Leg(6.0)  # half of 20 / 2.0 + 2.0 / 1.0 s
+    (landed,) = mission_legs(plan, 0, Position(1000.0, 0.0, 40.0), AWAY, at, {})
+    assert landed.legs[1] == slow
+    (near,) = mission_legs(plan, 0, Position(20.0, 0.0, 40.0), AWAY, at, {})
+    assert near.legs[1] == Leg(1.0)
+    home = replace(RETURNS, cruise_m_s=20.0)
+    assert return_legs(Position(1000.0, 0.0, 40.0), HOME, home, at)[1] == slow
+    on_wing = replace(home, landing_m_s=None)
+    assert slow not in return_legs(Position(1000.0, 0.0, 40.0), HOME, on_wing, at)
 
 
 def test_without_home_places_are_where_the_vehicle_is() -> None:

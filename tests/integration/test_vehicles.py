@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dronebms.core.flight_plan import MissionItem, ReturnPlan, ReturnTo
-from dronebms.core.report import Action, ActionKind, Severity
+from dronebms.core.report import Action, ActionKind, Severity, Verdict
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 from mavlink_bridge.vehicle.saved_parameters import left_behind
@@ -83,6 +83,24 @@ def test_each_class_has_our_battery_its_arming_check_and_its_failsafes(
     service.values["soc_pct"] = 8.0  # below BATT_CRT_MAH
     vehicle.until(lambda: vehicle.mode == case.critical, 10.0, "its critical failsafe")
     wait_for_text(vehicle, "is critical")
+
+
+@those(PLANE, QUADPLANE, ROVER, SUB)
+def test_arming_of_each_class_is_refused_while_the_pack_does_not_last_for_the_mission(
+    case: Case, vehicle: ArduPilot
+) -> None:
+    service = Service(vehicle)
+    vehicle.wait_ready()
+    no = {"mission_verdict": Verdict.NO, "mission_needs_mah": 14_100.0, "usable_mah": 12_800.0}
+    service.values |= no
+    vehicle.fly(5.0)
+    assert vehicle.command(400, 1) != 0
+    wait_for_text(vehicle, "mission needs 14.1 Ah of 12.8")
+    assert not vehicle.armed
+    service.values |= {"mission_verdict": Verdict.YES, "usable_mah": 15_000.0}
+    vehicle.set_off()
+    assert vehicle.armed
+    assert vehicle.name == case.vehicle.name
 
 
 HOME = Action("cell_sag", ActionKind.RETURN, hold_s=1.0, escalate=ActionKind.LAND)

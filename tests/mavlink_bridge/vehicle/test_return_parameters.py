@@ -54,7 +54,9 @@ OLD_PLANE = {
     "ALT_HOLD_RTL": 10_000, "TRIM_ARSPD_CM": 2200, "TECS_CLMB_MAX": 5, "TECS_SINK_MAX": 4,
     "RTL_AUTOLAND": 0, "RALLY_INCL_HOME": 0,
 }  # fmt: skip
-PLANE_PLAN = ReturnPlan(22.0, 5.0, 4.0, height_m=100.0, lands=False, to=ReturnTo.RALLY)
+PLANE_PLAN = ReturnPlan(
+    22.0, 5.0, 4.0, height_m=100.0, climbs_on_way=True, lands=False, to=ReturnTo.RALLY
+)
 QUADPLANE = {
     "Q_ENABLE": 1, "Q_RTL_MODE": 1, "Q_RTL_ALT": 15, "Q_WP_SPEED": 500, "Q_WP_SPEED_UP": 250,
     "Q_WP_SPEED_DN": 150, "Q_LAND_FINAL_SPD": 0.5, "Q_LAND_FINAL_ALT": 6,
@@ -230,6 +232,9 @@ def test_each_parameter_of_arducopter_changes_its_part(
             to=ReturnTo.HOME_THEN_LANDING,
         ),
         changed(PLANE_PLAN, OWN_PLANE, {"RTL_AUTOLAND": 3}),
+        changed(PLANE_PLAN, OWN_PLANE, {"RTL_CLIMB_MIN": 10}, climbs_on_way=False),
+        changed(PLANE_PLAN, OWN_PLANE, {"RTL_CLIMB_MIN": 0, "FLIGHT_OPTIONS": 0xFFEF}),
+        changed(PLANE_PLAN, OWN_PLANE, {"FLIGHT_OPTIONS": 0x10}, climbs_on_way=False),
         changed(PLANE_PLAN, OWN_PLANE, {"RTL_ALTITUDE": -1}, height_m=0.0),
         changed(PLANE_PLAN, OWN_PLANE | QUADPLANE, {"Q_RTL_MODE": 0}),
         changed(
@@ -237,6 +242,7 @@ def test_each_parameter_of_arducopter_changes_its_part(
             cruise_m_s=5.0,
             climb_m_s=2.5,
             height_m=15.0,
+            climbs_on_way=False,
             wait_height_m=None,
         ),
     ],
