@@ -739,7 +739,8 @@ def judged(
                     done[number], whole = flown, file.seek(0, os.SEEK_CUR)
             file.truncate(whole)
     yield from done.values()
-    numbers = [number for number in range(options.flights) if number not in done]
+    wanted = range(0, options.flights, options.step)
+    numbers = [number for number in wanted if number not in done]
     with ProcessPoolExecutor(options.jobs) as pool:
         for number, flown in zip(numbers, pool.map(judge, numbers), strict=True):
             if kept is not None:
@@ -755,6 +756,7 @@ def main() -> None:
     )
     parser.add_argument("--flights", type=int, default=216)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--step", type=int, default=1, help="every n-th; 6: missions that land")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--each", action="store_true", help="print a line of each flight")
     parser.add_argument("--time-left", action="store_true", help="judge the time left alone")

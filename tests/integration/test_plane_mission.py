@@ -176,7 +176,7 @@ def test_a_mission_lands_with_the_charge_that_was_computed_and_a_longer_one_is_a
 
 
 @those(ArduPlane=PLANE, ArduPlane_climbs=HIGH_PLANE, QuadPlane=QUADPLANE)
-def test_the_way_home_takes_the_computed_time(case: Case, tmp_path: Path) -> None:
+def test_the_way_home_by_rtl_takes_the_computed_time(case: Case, tmp_path: Path) -> None:
     with flying(case, tmp_path, *CORNERS, *case.landing) as (vehicle, sitl):
         vehicle.until(lambda: vehicle.home_m > 1150.0, 300.0, "the far corner")
         before = sitl.rows[-1]

@@ -150,13 +150,21 @@ def test_an_uneven_mission_ends_after_the_pack_and_its_earlier_flights_are_other
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     kept = tmp_path / "results"
-    first = list(judged(math.sqrt, argparse.Namespace(flights=3, jobs=1), kept))
+    first = list(judged(math.sqrt, argparse.Namespace(flights=3, step=1, jobs=1), kept))
     assert first == [0.0, 1.0, math.sqrt(2.0)]
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-3])  # interrupted while it wrote
-    again = list(judged(math.exp2, argparse.Namespace(flights=4, jobs=1), kept))
+    again = list(judged(math.exp2, argparse.Namespace(flights=4, step=1, jobs=1), kept))
     assert again == [0.0, 1.0, 4.0, 8.0]
-    assert list(judged(math.exp2, argparse.Namespace(flights=0, jobs=1), kept)) == again
+    assert list(judged(math.exp2, argparse.Namespace(flights=0, step=1, jobs=1), kept)) == again
+
+
+def test_every_third_flight_is_flown_alone() -> None:
+    assert list(judged(math.exp2, argparse.Namespace(flights=7, step=3, jobs=1), None)) == [
+        1,
+        8,
+        64,
+    ]
 
 
 def test_the_time_left_is_compared_with_that_without_the_plan() -> None:
