@@ -169,17 +169,15 @@ class FlightAhead:
             self._estimate = MissionEstimate(missing="time left", mission_s=span_s)
             return
         low_j, _ = energy.bounds_j(forecast.sd)
-        reserve_j, power_w = LANDING_RESERVE_FRAC * self._pack_j, need_j / span_s
-        lasts_j = energy.median_j - reserve_j
-        margin_j = lasts_j - need_j
-        if self._is_home_sure:
-            margin_j = energy.upper_quartile_j(forecast.sd) - reserve_j - need_j
+        lasts_j, power_w = energy.median_j - LANDING_RESERVE_FRAC * self._pack_j, need_j / span_s
         used_as, usable_as, low_as = (
             charge_as(cell, cells, j, power_w) for j in (need_j, energy.median_j, low_j)
         )
         end_pct, low_pct = _end_pct(cell, used_as, low_as, forecast)
         self._estimate = MissionEstimate(
-            verdict=verdict((low_j - need_j) / power_w, margin_j / power_w, self._estimate.verdict),
+            verdict=verdict(
+                (low_j - need_j) / power_w, (lasts_j - need_j) / power_w, self._estimate.verdict
+            ),
             mission_s=span_s,
             end_pct=end_pct,
             end_low_pct=low_pct,
@@ -188,11 +186,6 @@ class FlightAhead:
             usable_low_mah=low_as / _AS_PER_MAH,
             last_home_item=forecast.last_home_item(lasts_j),
         )
-
-    @property
-    def _is_home_sure(self) -> bool:
-        """Whether the pack lasts for the way home by its 5 % bound: a return can wait."""
-        return self._returned is not None and self._returned[1].verdict is Verdict.YES
 
     def added_to(self, estimate: Estimate, home: ReturnEstimate) -> Estimate:
         """The estimate of the pack with the return and the mission."""

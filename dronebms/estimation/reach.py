@@ -15,10 +15,6 @@ from dronebms.estimation.time_to_empty import RemainingTime
 
 LANDING_RESERVE_FRAC = 0.02  # of the pack's charge, that a landing is to leave by the median
 _NORMAL = 1.6449  # standard deviations of a 5 % bound
-# The same of a quartile. While the 5 % bound reaches home, a mission that lasts by one chance in
-# four at least goes on: the return can be commanded later too, and in the first minutes the median
-# of a sound pack is 20 % short.
-_QUARTILE = 0.6745
 _LEAST_SD = 0.02
 _BETTER_S = 15.0  # less than a limit of them needs to clear
 _LEAST_V = 1.0
@@ -39,11 +35,6 @@ class Available:
         low_sd, high_sd = math.hypot(self.low_sd, need_sd), math.hypot(self.high_sd, need_sd)
         low_j = self.median_j * math.exp(-_NORMAL * low_sd)
         return low_j, self.median_j * math.exp(_NORMAL * min(high_sd, _UNBOUNDED_SD))
-
-    def upper_quartile_j(self, need_sd: float) -> float:
-        """Energy that the pack has by one chance in four, as in `bounds_j`."""
-        high_sd = min(math.hypot(self.high_sd, need_sd), _UNBOUNDED_SD)
-        return self.median_j * math.exp(_QUARTILE * high_sd)
 
 
 def available(remaining: RemainingTime, load: LoadAhead) -> Available | None:
@@ -92,7 +83,7 @@ def verdict(low_s: float, margin_s: float, before: Verdict = Verdict.UNKNOWN) ->
 
     Args:
         low_s: 5 % bound.
-        margin_s: median or upper quartile, less the landing reserve.
+        margin_s: median, less the landing reserve.
         before: the last answer; a better one needs some seconds more.
     """
     if margin_s <= (_BETTER_S if before is Verdict.NO else 0.0):
