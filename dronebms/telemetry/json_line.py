@@ -42,7 +42,7 @@ KEYS = (
     Key("home_reserve_s", "s", "time left (5 % bound) after the landing at home; below 0 the verdict is no better than `marginal`", lambda r: _rounded(r.estimate.home_reserve_s, _S)),
     Key("turn_back_in_s", "s, >= 0", "time until that reserve is used up if the vehicle continues to move away as it does", lambda r: _rounded(r.estimate.turn_back_in_s, _S)),
     Key("home_verdict", "`yes marginal no unknown`", "whether the pack lasts for the way home: `marginal` is a no by the 5 % bound alone, `no` one by the median", lambda r: r.estimate.home_verdict.value),
-    Key("mission_verdict", "`yes marginal no unknown`", "the same for the rest of the mission; while the way home is `yes`, `no` needs three chances to one", lambda r: r.estimate.mission_verdict.value),
+    Key("mission_verdict", "`yes marginal no unknown`", "the same for the rest of the mission", lambda r: r.estimate.mission_verdict.value),
     Key("verdict_missing", "text", "the one thing that is not known while a verdict is `unknown`", lambda r: r.estimate.verdict_missing),
     Key("mission_end_pct", "%", "state of charge at the end of the mission (its landing, or the return after it), median; 0: the pack ends before", lambda r: _rounded(r.estimate.mission_end_pct, _PCT)),
     Key("mission_end_low_pct", "%", "5 % bound of it", lambda r: _rounded(r.estimate.mission_end_low_pct, _PCT)),
