@@ -59,7 +59,7 @@ class Verdict(StrEnum):
 
     YES = "yes"
     MARGINAL = "marginal"  # no by the 5 % bound alone
-    NO = "no"  # by the median; of a mission, while the way home is sure, by the upper quartile
+    NO = "no"  # no by the median
     UNKNOWN = "unknown"
 
 
