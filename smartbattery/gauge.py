@@ -127,19 +127,25 @@ class Gauge:
             self._state.refused[query.command] = _SUPPORTED
             self._store_word(query, raw, now_s)
         except (NackError, IntegrityError, UnsupportedError) as error:
-            self._count_refusal(query, error)
+            if self._is_absent(query, error):
+                raise  # every other read would fail too
             return None
         return raw
 
-    def _count_refusal(
+    def _is_absent(
         self, query: Query, error: NackError | IntegrityError | UnsupportedError
-    ) -> None:
+    ) -> bool:
+        """Count a refusal; whether the gauge is absent.
+
+        It does not raise the error: a frame that has it as a variable would be kept by its
+        traceback, and both by each other until garbage is searched.
+        """
         if query is VOLTAGE:
             self._state.trouble = str(error)
-            if not isinstance(error, IntegrityError):
-                raise error  # the gauge is absent: every other read would fail too
-        elif isinstance(error, NackError) and query not in self._fast:
+            return not isinstance(error, IntegrityError)
+        if isinstance(error, NackError) and query not in self._fast:
             self._state.refused[query.command] = self._state.refused.get(query.command, 0) + 1
+        return False
 
     def _block(self, query: BlockRead) -> bytes:
         if query.access is AccessMethod.MANUFACTURER:

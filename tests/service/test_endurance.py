@@ -23,6 +23,8 @@ from dronebms.telemetry.openmetrics import OpenMetricsExporter
 from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import open_virtual
+from smartbattery.bus import Bus
+from smartbattery.errors import BatteryError, NackError
 from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 from tests.mavlink_bridge.loopback import free_port, until
 from tests.mavlink_bridge.reports import a_report
@@ -41,10 +43,27 @@ def kept() -> int:
     return len(found) + sum(len(one) for one in found if type(one) in kinds)
 
 
-def steps(folder: Path, stack: ExitStack, seen: Callable[[float], None]) -> Iterator[None]:
+class Pluggable:
+    """A bus whose pack can be taken away."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.is_plugged = True
+
+    def transfer(self, address: int, tx: bytes, rx_len: int) -> bytes:
+        """Do one transfer."""
+        if not self.is_plugged:
+            raise NackError("no pack")
+        return self._bus.transfer(address, tx, rx_len)
+
+
+def steps(
+    folder: Path, stack: ExitStack, seen: Callable[[float], None], plugs: list[Pluggable]
+) -> Iterator[None]:
     """Steps of a service whose pack hovers, on a virtual clock, with a vehicle in memory."""
     clock = VirtualClock()
-    bus, _ = open_virtual("hover", clock)
+    bus = Pluggable(open_virtual("hover", clock)[0])
+    plugs.append(bus)
     vehicle = FakeVehicle()
     text = f'[[battery]]\nbus = "/dev/i2c-9"\n[status]\nsocket = "{folder}/s.sock"\n'
     config = validated(Config, text, "x.toml")
@@ -74,7 +93,7 @@ def test_a_step_leaves_nothing_behind(tmp_path: Path) -> None:
             leak.append(t_s)
 
     with ExitStack() as stack:
-        run = steps(tmp_path, stack, seen)
+        run = steps(tmp_path, stack, seen, [])
         for _ in range(round(WARM_S / STEP_S)):
             next(run)
         sizes = [kept()]
@@ -85,6 +104,27 @@ def test_a_step_leaves_nothing_behind(tmp_path: Path) -> None:
     clean, leaking = sizes[1] - sizes[0], sizes[2] - sizes[1]
     assert clean < STEPS / 2, sizes
     assert leaking > STEPS / 2, sizes
+
+
+def test_a_pack_that_is_away_leaves_no_garbage(tmp_path: Path) -> None:
+    """Errors that keep themselves would be kept until garbage is searched: megabytes of them."""
+    plugs: list[Pluggable] = []
+    with ExitStack() as stack:
+        run = steps(tmp_path, stack, lambda _: None, plugs)
+
+        def step(times: int) -> None:
+            for _ in range(times):
+                next(run)
+
+        step(STEPS)
+        gc.collect()
+        gc.disable()
+        stack.callback(gc.enable)
+        for plugs[0].is_plugged in (True, False, True):
+            step(100)
+            found = [one for one in gc.get_objects() if isinstance(one, BatteryError)]
+            assert found == []
+        assert gc.collect() == 0
 
 
 def descriptors() -> int:
