@@ -11,7 +11,9 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+# The cache of 2 MB that SQLite has by default would fill with the queue.
 _SCHEMA = """
+PRAGMA cache_size = -256;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS message (

@@ -328,6 +328,13 @@ def test_the_queue_survives_a_restart_in_order(tmp_path: Path) -> None:
     box.close()
 
 
+def test_the_memory_of_a_queue_does_not_grow_with_it(tmp_path: Path) -> None:
+    """SQLite has 2 MB of a database in memory, unless it is limited: kB, as a negative number."""
+    box = Outbox(str(tmp_path / "q"), 1e6)
+    assert box._base.execute("PRAGMA cache_size").fetchone() == (-256,)
+    box.close()
+
+
 def test_the_oldest_reports_are_dropped_and_counted_and_never_an_alarm() -> None:
     box = Outbox(":memory:", 10_000)
     for _ in range(10):
