@@ -3,6 +3,6 @@
 
 import sys
 
-from dronebms.cli.main import main
+from dronebms.cli.entry import run
 
-sys.exit(main())
+sys.exit(run())

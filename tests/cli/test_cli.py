@@ -628,6 +628,51 @@ def test_ctrl_c_while_a_command_is_loaded_is_silent() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
+# Of the standard library and of `main`; by a handler of Python, and by the kernel once it is set.
+@pytest.mark.parametrize(
+    ("module", "codes"),
+    [("signal", {130}), ("dronebms.cli.main", {-signal.SIGINT}), ("logging", {-signal.SIGINT})],
+)
+def test_ctrl_c_before_the_command_line_is_loaded_is_silent(module: str, codes: set[int]) -> None:
+    script = (
+        "import sys\n"
+        "from dronebms.cli.entry import run\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            import os; os.kill(os.getpid(), 2)\n"
+        f"sys.modules.pop({module!r}, None)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "sys.exit(run())\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert done.returncode in codes
+
+
+def test_the_entry_loads_nothing_before_it_runs_and_leaves_an_ignored_ctrl_c_ignored() -> None:
+    script = (
+        "import sys; before = {*sys.modules}\n"
+        "import dronebms.cli.entry as entry; print(*sorted({*sys.modules} - before))\n"
+        "import signal; from dronebms.cli import main\n"
+        "main.main = lambda: print(signal.getsignal(signal.SIGINT).__name__)\n"
+        "entry.run()\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "main.main = lambda: print(repr(signal.getsignal(signal.SIGINT)))\n"
+        "entry.run()\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "dronebms dronebms.cli dronebms.cli.entry",
+        "default_int_handler",
+        "<Handlers.SIG_IGN: 1>",
+    ]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_signal_that_strikes_in_a_callback_of_the_interpreter_ends_the_command(
