@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clocks; the only module that imports `time`.
+"""Clocks and this start of the computer; the only module that imports `time`.
 
 Every other module receives `now_s`, seconds of a monotonic clock with an arbitrary zero.
 """
 
 import time
 from math import floor
+from pathlib import Path
 from typing import Protocol
 
 
@@ -72,6 +73,17 @@ class PacedClock(VirtualClock):
 def boot_s() -> float:
     """Seconds since the machine was started, time in suspend included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Id of this start of the computer, empty if unknown."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
 
 
 _SET_S = 1_735_689_600.0  # 2025-01-01

@@ -7,7 +7,7 @@ wait. The content survives the end of the process, however it ends. `keep` makes
 survive a power cut too; its place is not written until another one is on the disk.
 """
 
-import fcntl
+import errno
 import os
 import stat
 import struct
@@ -16,6 +16,7 @@ import zlib
 from pathlib import Path
 
 from dronebms.core.disk import make_folder, sync_folder, write_all
+from dronebms.core.file_lock import locked
 
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
 _PLACES = 4
@@ -54,12 +55,9 @@ class PlaceFile:
         make_folder(path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
-        try:
-            if locks:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if locks and not locked(self._file):
             self.close()
-            raise
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
 
     @property
     def is_own(self) -> bool:

@@ -2,8 +2,8 @@
 """Folder of the recordings of a service: a thread that writes and syncs, bounds, incident capsules.
 
 A file begins with a start record and is continued in another one when it is full; the oldest file
-is deleted first. A capsule is a copy of the run up to 30 s after an alarm. Sizes in bytes; times in
-seconds of the loop's clock.
+is deleted first, but none that another service writes. A capsule is a copy of the run up to 30 s
+after an alarm. Sizes in bytes; times in seconds of the loop's clock.
 """
 
 import errno
@@ -22,6 +22,8 @@ from dronebms.core.atomic_file import PART, atomic_writer
 from dronebms.core.clock import date_s, known_date
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
+from dronebms.core.file_lock import is_in_use
+from dronebms.recording.boots import BOOT_FILE, BootFile
 from dronebms.recording.format import MAGIC
 from dronebms.recording.recorder import BEFORE_S, Block, GrowingFile, Incident
 
@@ -46,7 +48,9 @@ class Bounds:
 class Folder:
     """A `Store` of numbered files, written and synced by a thread, and of capsules.
 
-    Files are numbered, not dated: a companion computer often does not know the date.
+    Files are numbered, not dated: a companion computer often does not know the date. Several
+    services may share a folder: each takes the next free number, and a file is locked by the
+    service that writes it. The bounds are of all files in the folder, whichever service wrote them.
 
     Whatever fails on the disk is logged once. On a full or failing disk a block is written again
     each second for half a minute; then it is dropped, as after other errors at once, and the
@@ -61,6 +65,9 @@ class Folder:
         self._folder = folder
         self._bounds = bounds
         self._last: int | None = None  # number of the newest file
+        self._boots = BootFile(folder)
+        self._since_boot = 1  # number of the first file since the computer was started
+        self._today_s: float | None = None  # by which older files are judged
         self._ended_s: dict[str, float] = {}  # newest block of each file of this run, by its stem
         self._t_s = 0.0  # of the newest block
         self._file: GrowingFile | None = None
@@ -149,20 +156,31 @@ class Folder:
         except OSError:  # each capsule tries again
             make_folder(self._folder)
         if self._last is None:
-            self._last = self._newest()
+            self._begin()
         self._make_room()
-        self._last += 1
-        return GrowingFile(self._folder / f"run-{self._last:05d}.rec", start_s, data)
+        while True:
+            self._last = max(self._last or 0, self._newest()) + 1
+            try:
+                return GrowingFile(self._folder / f"run-{self._last:05d}.rec", start_s, data)
+            except FileExistsError:
+                pass  # another service has taken the number meanwhile
+
+    def _begin(self) -> None:
+        """Delete what a run that was killed has left, and look for another service."""
+        runs, capsules = self._folder, self._folder / _INCIDENTS
+        parts = f".run-*{PART}"
+        for part in (*runs.glob(parts), *capsules.glob(parts), *runs.glob(f".{BOOT_FILE}-*{PART}")):
+            _delete(part)
+        if any(is_in_use(path) for path in runs.glob("run-*.rec")):
+            text = "another dronebms records in %s too: max_mb and max_days hold for both together"
+            _log.warning(text, self._folder)
 
     def _newest(self) -> int:
-        """Number of the newest file; deletes what a run that was killed has left."""
-        for folder in (self._folder, self._folder / _INCIDENTS):
-            for part in folder.glob(f".run-*{PART}"):
-                _delete(part)
+        """Number of the newest file, one that another service is about to begin included."""
+        runs, capsules = self._folder, self._folder / _INCIDENTS
         # A run whose files were moved away may have left capsules: its number is taken, too.
-        found = [*self._folder.glob("run-*.rec"), *(self._folder / _INCIDENTS).glob("run-*.rec")]
-        numbers = [path.stem.split("-")[1] for path in found]
-        return max((int(text) for text in numbers if text.isdecimal()), default=0)
+        found = [*runs.glob("run-*.rec"), *runs.glob(f".run-*{PART}"), *capsules.glob("run-*.rec")]
+        return max((number for path in found if (number := _number_of(path))), default=0)
 
     def _stop(self) -> None:
         """Close the file; the next start record opens another one."""
@@ -180,6 +198,7 @@ class Folder:
             for path in sorted(found, key=_place)
             if (self._file is None or path != self._file.path) and (stat := _stat(path)) is not None
         ]
+        self._look_at_boot(files)
         total = sum(stat.st_size for _, stat in files) + self._bounds.file_bytes
         ages_s = self._ages_s(files)
         for path, stat in files:
@@ -189,21 +208,32 @@ class Folder:
         stems = {_run_of(path) for path, _ in files}
         self._ended_s = {stem: t_s for stem, t_s in self._ended_s.items() if stem in stems}
 
+    def _look_at_boot(self, files: Sequence[tuple[Path, os.stat_result]]) -> None:
+        newest = max(files, key=lambda file: _place(file[0]), default=None)
+        written_s = None if newest is None else known_date(newest[1].st_mtime)
+        today_s = date_s()
+        boot = self._boots.boot(max(self._newest(), self._last or 0), written_s, today_s)
+        self._since_boot, self._today_s = boot.firsts[0], boot.least_s(today_s)
+        self._last = max(self._last or 0, boot.firsts[-1] - 1)
+
     def _ages_s(self, files: Sequence[tuple[Path, os.stat_result]]) -> dict[Path, float]:
         """Least age of each file: by its date, and that of every later one.
 
-        A file of this run has an age by the loop's clock: by the date it would be years old as soon
-        as a computer without a clock gets its date. One of an earlier run that has no date is as
-        old as the next one that has an age; without such a one it is of today.
+        A file of this run has an age by the loop's clock, and one of an earlier run since the
+        computer was started is as old as the next one that has an age: by the date they would be
+        years old as soon as a computer without a clock gets its date. The same holds for a file
+        that has no date; without a later one that has an age it is of today.
         """
-        today_s, least_s = date_s(), 0.0
+        least_s = 0.0
         ages_s = {}
         for path, stat in sorted(files, key=lambda file: _place(file[0]), reverse=True):
             ended_s, written_s = self._ended_s.get(_run_of(path)), known_date(stat.st_mtime)
             if ended_s is not None:
                 least_s = max(least_s, self._t_s - ended_s)
-            elif today_s is not None and written_s is not None:
-                least_s = max(least_s, today_s - written_s)
+            elif (_number_of(path) or 0) >= self._since_boot:
+                pass  # as old as the next one
+            elif self._today_s is not None and written_s is not None:
+                least_s = max(least_s, self._today_s - written_s)
             ages_s[path] = least_s
         return ages_s
 
@@ -212,16 +242,20 @@ class Folder:
         if self._file is None:
             return
         files = [self._file.path]
-        if self._before is not None and incident.t_s - self._file.start_s < BEFORE_S:
-            files.insert(0, self._before.path)
         self._make_room()
+        is_early = incident.t_s - self._file.start_s < BEFORE_S
+        if self._before is not None and is_early and self._before.path.exists():
+            files.insert(0, self._before.path)
         today_s = date_s()
         date = "" if today_s is None else f"-{datetime.fromtimestamp(today_s, UTC):%Y%m%dT%H%M%SZ}"
         folder, run = self._folder / _INCIDENTS, self._file.path.stem
         path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.limit_id}{date}.rec"
         # A limit that trips repeatedly must not fill the disk: the newest capsule has all of it.
-        outdated = [old for old in folder.glob(f"{run}-*s-{incident.limit_id}*.rec")
-                    if old.stem.split("-")[3] == incident.limit_id]  # fmt: skip
+        outdated = [
+            old
+            for old in folder.glob("run-*.rec")
+            if _run_of(old) == run and old.stem.split("-")[3:4] == [incident.limit_id]
+        ]
         try:
             make_folder(folder)
             with atomic_writer(path, is_recording=True) as capsule:
@@ -248,6 +282,12 @@ def _place(path: Path) -> tuple[int, str]:
     return len(path.stem.split("-")[1]), path.stem
 
 
+def _number_of(path: Path) -> int | None:
+    """Number of the run of a file or of a capsule; `None` for a file of another name."""
+    text = path.stem.split("-")[1]
+    return int(text) if text.isdecimal() else None
+
+
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
@@ -256,7 +296,9 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _delete(path: Path) -> bool:
-    """Delete a file; return whether it is gone."""
+    """Delete a file that no other service writes; return whether it is gone."""
+    if is_in_use(path):
+        return False
     try:
         path.unlink(missing_ok=True)
     except OSError:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from dronebms.core.clock import boot_s
+from dronebms.core.clock import boot_id, boot_s
 from dronebms.core.errors import InUseError
 from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import decode, encode, from_json, to_json
@@ -34,7 +34,6 @@ _MARK = b"DBK2"
 _OLD_MARK = b"DBK1"
 _MAX_TRIES = 3
 _STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +67,7 @@ class CheckpointFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stored_s: float | None = None
-        self._boot_id = ""
+        self._boot_id = boot_id()
         self._tries = 0
         self.parts: Mapping[str, object] = {}
         self.start_s = 0.0
@@ -77,7 +76,6 @@ class CheckpointFile:
         self._latched_at = 0  # number of the content that they are in since they changed
         self._trouble: str | None = None  # as logged
         try:
-            self._boot_id = _BOOT_ID.read_text().strip()
             self._file = self._opened()
             parts = self._read(self._file)
         except BlockingIOError as error:
@@ -85,6 +83,8 @@ class CheckpointFile:
         except OSError as error:
             self._log_trouble(error.strerror)
             return
+        if not self._boot_id:
+            self._log_trouble("the id of this start of the computer cannot be read")
         if parts:
             self._restore(parts)
 
@@ -157,7 +157,7 @@ class CheckpointFile:
 
     def _refusal(self, checkpoint: Checkpoint) -> str | None:
         gap_s = boot_s() - checkpoint.boot_s
-        if checkpoint.boot_id != self._boot_id:
+        if not self._boot_id or checkpoint.boot_id != self._boot_id:
             return "the computer was started since"
         if not 0.0 <= gap_s <= MOST_GAP_S:
             return f"it ended {gap_s:.0f} s ago"

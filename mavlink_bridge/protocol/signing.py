@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
+from dronebms.core.clock import boot_id
 from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import decode, encode, from_json, to_json
 
@@ -36,7 +37,6 @@ _UNSYNCED = 35 * TICKS_PER_S  # the same and the time of a sync
 _MOST = (1 << 48) - 10 * 365 * 86_400 * TICKS_PER_S  # ten years before the field ends
 _STREAMS_MAX = 64
 _SIGNATURE, _TIMESTAMP, _LINK = slice(-6, None), slice(-12, -6), -13
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PLACE_BYTES = 8192
 _MARK = b"SIG1"
 _log = logging.getLogger(__name__)
@@ -194,11 +194,3 @@ class TimestampFile:
         except ValueError as error:
             _log.error("%s is damaged: %s", self._path, error)
             return None
-
-
-def boot_id() -> str:
-    """Id of this start of the computer, empty if unknown."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""

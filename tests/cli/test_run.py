@@ -145,6 +145,7 @@ def test_a_killed_run_leaves_a_readable_recording(tmp_path: Path, ground: Ground
         )  # the first step is recorded
         process.kill()
     assert sorted(path.name for path in runs.iterdir()) == [
+        ".boot",
         "incidents",
         "run-00041.rec",
         "run-00042.rec",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of recordings of a service: bounded, alive on a full disk, with capsules."""
 
+import errno
+import fcntl
 import os
 import re
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from dronebms.analysis.replay import reports
+from dronebms.core import clock
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Report, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
@@ -24,6 +27,7 @@ from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
+from dronebms.recording.boots import BOOT_FILE
 from dronebms.recording.format import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Block, GrowingFile, Incident, Recorder
@@ -119,25 +123,180 @@ def test_old_recordings_are_deleted_and_no_other_files(tmp_path: Path) -> None:
     assert other.exists()
 
 
+DAY_S = 86_400.0
+STALE_S = 1.8e9  # the date at which a computer without a clock stopped, and with which it starts
+
+
+class Boots:
+    """Starts of the computer, with the date that its clock has."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.date_s: float | None = STALE_S
+        self._id = folder.with_name("boot_id")
+        self._began_s = 0.0
+        monkeypatch.setattr(clock, "_BOOT_ID", self._id)
+        monkeypatch.setattr(archive, "date_s", lambda: self.date_s)
+        self.start("first")
+
+    def start(self, name: str) -> None:
+        """Start the computer."""
+        self._id.write_text(name)
+
+    def record(self, folder: Path, *numbers: int) -> None:
+        """Run a service that writes a file for each number, with the present date."""
+        before = set(folder.glob("run-*.rec"))
+        store = Stepping(folder, Bounds(1e9, 1.0, max_days=30.0))
+        for number in numbers:
+            store.write(number, is_start=True)
+        store.close()
+        for path in set(folder.glob("run-*.rec")) - before:
+            os.utime(path, (self.date_s or 40.0,) * 2)
+
+
+@pytest.fixture
+def boots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Boots:
+    return Boots(monkeypatch, tmp_path)
+
+
+def numbers_of(folder: Path) -> list[int]:
+    return [int(path.stem.split("-")[1]) for path in runs(folder)]
+
+
 def test_a_date_that_is_set_in_flight_makes_no_file_of_the_run_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, boots: Boots
 ) -> None:
     """A computer without a clock starts with the date at which it stopped, weeks ago."""
-    before = tmp_path / "run-00001.rec"
-    before.write_bytes(b"x")
-    date_s = [before.stat().st_mtime]
-    monkeypatch.setattr(archive, "date_s", lambda: date_s[0])
+    boots.record(tmp_path, 0)
+    boots.start("second")
+    boots.date_s = STALE_S + DAY_S
     folder = Stepping(tmp_path, Bounds(1e9, 1.0, max_days=30.0))
     folder.write(1, is_start=True)
     folder.write(2, is_start=True)
-    assert before.exists()
-    date_s[0] += 40 * 86_400.0
+    boots.date_s += 40 * DAY_S
     folder.write(3, is_start=True)
-    assert [path.stem for path in runs(tmp_path)] == ["run-00002", "run-00003", "run-00004"]
+    assert numbers_of(tmp_path) == [1, 2, 3, 4]  # the first by the date at the start
     for days in (20, 31):  # it runs so long
         folder.write(4 + days * 86_400, is_start=True)
-    assert [path.stem for path in runs(tmp_path)] == ["run-00005", "run-00006"]
+    assert numbers_of(tmp_path) == [5, 6]
     folder.close()
+
+
+@pytest.mark.parametrize("known", [STALE_S, None])
+@pytest.mark.parametrize("starts", [1, 2, 3])
+def test_a_date_that_is_set_between_two_starts_in_flight_makes_no_file_of_the_flight_old(
+    tmp_path: Path, boots: Boots, starts: int, known: float | None
+) -> None:
+    """The service, or the whole computer, starts again in flight."""
+    boots.date_s = known
+    boots.record(tmp_path, 1, 2)
+    boots.date_s = STALE_S + 60 * DAY_S
+    boots.record(tmp_path, 3, 4)
+    for number in range(1, starts):
+        boots.start(f"again {number}")
+        boots.date_s += 60.0
+        boots.record(tmp_path, 4 + number)
+    assert numbers_of(tmp_path) == list(range(1, 4 + starts))
+
+
+def test_recordings_of_an_earlier_day_are_deleted_by_their_dates(
+    tmp_path: Path, boots: Boots
+) -> None:
+    boots.record(tmp_path, 1, 2)
+    for days in (20, 40, 60):
+        boots.start(f"after {days} days")
+        boots.date_s = STALE_S + days * DAY_S
+        boots.record(tmp_path, days)
+    assert numbers_of(tmp_path) == [4, 5]  # of 40 and 60 days, and not the first three
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"\0" * 5000, b'{"format":1,"state":{"boot_id":"first"}}',
+                b'{"format":1,"state":{"boot_id":"first","firsts":[]}}']
+)  # fmt: skip
+def test_a_damaged_file_of_the_boot_is_made_again(
+    tmp_path: Path, boots: Boots, content: bytes
+) -> None:
+    boots.record(tmp_path, 1)
+    (tmp_path / BOOT_FILE).write_bytes(content)
+    boots.record(tmp_path, 2)
+    boots.date_s = STALE_S + 60 * DAY_S
+    boots.record(tmp_path, 3)
+    assert 2 in numbers_of(tmp_path)  # since the file was made again
+    assert (tmp_path / BOOT_FILE).read_bytes() != content
+
+
+# ---------------------------------------------------------------------- two services
+
+
+def test_two_services_with_one_folder_delete_nothing_that_the_other_writes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = Bounds(1.0, 1.0)  # room for no file but the present one
+    one, other = Stepping(tmp_path, small), Stepping(tmp_path, small)
+    one.write(1, is_start=True)
+    one.write(2)
+    other.write(100, is_start=True)
+    other.write(101)
+    for number in (3, 4):
+        one.write(number)
+        other.write(99 + number)
+    assert [steps_of(path) for path in runs(tmp_path)] == [[1, 2, 3, 4], [100, 101, 102, 103]]
+    one.write(5, is_start=True)  # deletes its own full file, and not that of the other
+    other.write(104)
+    assert [steps_of(path) for path in runs(tmp_path)] == [[100, 101, 102, 103, 104], [5]]
+    other.write(105, is_start=True)
+    one.write(6)
+    assert [steps_of(path) for path in runs(tmp_path)] == [[5, 6], [105]]
+    assert numbers_of(tmp_path) == [3, 4]  # each takes a number above all that are there
+    one.close()
+    other.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"another dronebms records in {tmp_path} too: max_mb and max_days hold for both together"
+    ]
+
+
+def test_a_part_that_another_service_writes_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, is_held, may_go = os.fdatasync, threading.Event(), threading.Event()
+
+    def fdatasync(file: int) -> None:
+        if threading.current_thread() is one._store._thread:
+            is_held.set()
+            may_go.wait()
+        sync(file)
+
+    one = Stepping(tmp_path)
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    line = text_of(Start(())) + text_of(Step(1.0, UNKNOWN_VEHICLE))
+    one._store.take(Block(block_of(1, line), 1.0, is_start=True))
+    is_held.wait()
+    (tmp_path / ".run-00009-0123abcd.part").write_bytes(b"left by a kill")
+    other = Stepping(tmp_path)
+    other.write(2, is_start=True)
+    parts = list(tmp_path.glob(".run-*.part"))
+    may_go.set()
+    one.close()
+    other.close()
+    assert len(parts) == 1
+    assert sorted(time_s for path in runs(tmp_path) for time_s in steps_of(path)) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_no_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Whether another service writes a file is unknown there: the bounds hold."""
+
+    def flock(_file: object, _operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    store = Stepping(tmp_path, Bounds(1.0, 1.0))
+    for number in (1, 2, 3):
+        store.write(number, is_start=True)
+    store.close()
+    assert [steps_of(path) for path in runs(tmp_path)] == [[3.0]]
 
 
 def test_recordings_from_before_the_clock_was_set_are_not_56_years_old(tmp_path: Path) -> None:
@@ -297,12 +456,12 @@ def test_no_moment_of_a_kill_leaves_an_empty_recording(
     monkeypatch.undo()
     assert seen == [False]  # it has its name once its data is on the disk
     assert path.read_bytes() == MAGIC + b"data"
-    (tmp_path / ".run-00002.rec.part").write_bytes(b"")  # of a kill before that
+    for name in (".run-00002.rec.part", "..boot-0123abcd.part"):  # of a kill before that
+        (tmp_path / name).write_bytes(b"")
     put(tmp_path, Block(block_of(0, text_of(Start(()))), 0.0, is_start=True))
-    assert sorted(path.name for path in tmp_path.glob("*run*")) == [
-        "run-00001.rec",
-        "run-00002.rec",
-    ]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        BOOT_FILE, "incidents", "run-00001.rec", "run-00002.rec",
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------------- incidents

@@ -26,6 +26,7 @@ from pymavlink.dialects.v20 import common as mavlink
 
 import dronebms.service.checkpoint
 import sim
+from dronebms.core import clock
 from dronebms.core.clock import VirtualClock, boot_s
 from dronebms.core.errors import InUseError
 from dronebms.core.report import Action, ActionKind, Report, Severity, Source
@@ -655,7 +656,7 @@ def test_of_a_checkpoint_whose_age_is_unknown_or_wrong_the_latches_alone_are_res
         file.step(100.0, lambda: {PACKS: [], LATCHES: LATCHED})
     if why == "another boot":
         (tmp_path / "id").write_text("another")
-        monkeypatch.setattr(dronebms.service.checkpoint, "_BOOT_ID", tmp_path / "id")
+        monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "id")
     elif why == "another format":
         monkeypatch.setattr(Checkpoint, "FORMAT", 2)
     else:

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core import clock
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import signing
@@ -376,8 +377,8 @@ def test_the_file_is_the_users_own(tmp_path: Path) -> None:
 def test_an_unknown_start_of_the_computer_is_another_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(signing, "_BOOT_ID", tmp_path / "none")
-    assert signing.boot_id() == ""
+    monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "none")
+    assert clock.boot_id() == ""
 
 
 # The key.
