@@ -26,6 +26,7 @@ from benchmarks.endurance.rig import Rig, disk_mb, enter_namespace
 from benchmarks.endurance.samples import Sample, Verdict, flatness, sample
 from benchmarks.endurance.stepped_date import SteppedDate
 from benchmarks.service import cpu_s
+from dronebms.cli.main import start_quickly
 
 _TICK_S, _SAMPLE_S, _SCRAPE_S = 0.5, 5.0, 10.0
 _CALM_S = 60.0  # at the beginning, and at the end before the last look
@@ -93,7 +94,7 @@ def _others(rig: Rig, used_s: dict[str, float], until_s: float, code: int) -> li
         ),
         Verdict(
             "stream of the status socket",
-            f"{rate_hz:.2f} lines/s a pack, longest gap {rig.watcher.longest_gap_s:.2f} s",
+            f"{rate_hz:.2f} lines/s a pack, longest gap {rig.watcher.longest_gap_s:.2f} s, {rig.watcher.waited_s:.2f} s of it without a processor",
             rig.watcher.longest_gap_s < _MOST_GAP_S,
         ),
         Verdict(
@@ -116,6 +117,7 @@ def virtual(hours: float, rate_hz: float, minutes: float, folder: Path, speed: f
         str(folder),
         *([] if speed is None else [str(speed)]),
     ]
+    start_quickly()  # in the environment: the libraries are loaded with the module
     environ = os.environ | SteppedDate(folder).environ
     command = (sys.executable, "-m", "benchmarks.endurance.virtual_day", *words)
     return subprocess.run(command, env=environ, check=False).returncode  # noqa: S603 - this project's own

@@ -42,9 +42,9 @@ _UP = ("ip link set lo up multicast on", "ip route replace 239.0.0.0/8 dev lo")
 _DOWN = "ip link set lo down"
 _PHONE = "10.9.9.2"  # address of viewers that vanish
 _TCP_REPAIR = 19  # of linux/tcp.h: a socket that is closed in it sends nothing
-_LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 _START_S = 60.0
 _SHOWN_MB = 0.1
+_LONG_GAP_S = 0.8
 CONFIG = """
 [[battery]]
 bus = "/dev/{first}"
@@ -89,7 +89,6 @@ on = "critical"
 do = "return"
 """
 CAN = '[dronecan]\nurl = "mcast:5"\nnode_id = 60'
-ROTATION = '"{folder}/service.log" {{\n  copytruncate\n  rotate 10000\n  missingok\n  size 1\n}}\n'
 
 
 def _bus_name(place: int) -> str:
@@ -113,17 +112,23 @@ def _run(command: str) -> None:
 class Watcher:
     """A viewer of the status socket that reads at once: how late each line is, and gaps of its time.
 
+    Args:
+        path: of the socket.
+        pid: of the service, whose loop is its main thread; `None` measures no lateness, for a clock that is not
+            the machine's.
+
     Attributes:
         late_s: arrival minus the time of the report, of each line, with the smallest one as 0.
         longest_gap_s: between the times of two reports of one battery.
+        waited_s: of that gap, for how long the loop was ready and another process had the processor.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.longest_gap_s = 0.0
+    def __init__(self, path: Path, pid: int | None) -> None:
+        self.longest_gap_s = self.waited_s = 0.0
         self.lines = 0
         self.troubles: set[str] = set()
         self._raw_s = array("d")  # the viewer of a day takes little memory, too
-        self._path = path
+        self._path, self._pid = path, pid
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -133,17 +138,38 @@ class Watcher:
         return [one - raw_s[0] for one in raw_s]
 
     def _read(self) -> None:
-        last_s: dict[int, float] = {}
+        last: dict[int, tuple[float, float]] = {}
         with socket.socket(socket.AF_UNIX) as viewer:
             viewer.connect(str(self._path))
             with viewer.makefile("rb") as lines:
                 for line in lines:
                     now_s, report = boot_s(), json.loads(line)
-                    t_s, index = report["t_s"], report.get("index", 0)
+                    t_s, index, waited_s = report["t_s"], report.get("index", 0), self._waited_s()
                     self.lines += 1
-                    self._raw_s.append(now_s - t_s)
-                    self.longest_gap_s = max(self.longest_gap_s, t_s - last_s.get(index, t_s))
-                    last_s[index] = t_s
+                    if self._pid is not None:
+                        self._raw_s.append(now_s - t_s)
+                    before_s, before_waited_s = last.get(index, (t_s, waited_s))
+                    if t_s - before_s > self.longest_gap_s:
+                        self.longest_gap_s = t_s - before_s
+                        self.waited_s = waited_s - before_waited_s
+                        self._log_gap(t_s)
+                    last[index] = t_s, waited_s
+
+    def _log_gap(self, t_s: float) -> None:
+        if self._pid is not None and self.longest_gap_s > _LONG_GAP_S:
+            sys.stdout.write(
+                f"{t_s:7.0f} s of the service: a gap of {self.longest_gap_s:.2f} s, {self.waited_s:.2f} s of it without a processor\n"
+            )
+
+    def _waited_s(self) -> float:
+        """Time that the loop's thread has waited for a processor. Source: proc(5), schedstat."""
+        if self._pid is None:
+            return 0.0
+        try:
+            words = Path(f"/proc/{self._pid}/task/{self._pid}/schedstat").read_text().split()
+        except OSError:  # the service has ended, or the kernel does not count it
+            return 0.0
+        return int(words[1]) / 1e9
 
 
 class Messages(Listener):
@@ -213,10 +239,9 @@ class Rig:
         )
         self.date = SteppedDate(folder)
         self.log = folder / "service.log"
-        (folder / "rotation").write_text(ROTATION.format(folder=folder))
         self._configure(2.0)
         self.service = self._started()
-        self.watcher = Watcher(folder / "s.sock")
+        self.watcher = Watcher(folder / "s.sock", self.service.pid)
         web = ("web", "--socket", str(folder / "s.sock"), "--listen")
         self.web_port = free_port(socket.SOCK_STREAM)
         self.web = self._process("dronebms.cli", *web, f"127.0.0.1:{self.web_port}")
@@ -329,16 +354,10 @@ class Rig:
         self.date.set(self.random.choice(steps))
 
     def rotate_the_log(self) -> None:
-        """Rotate the log with logrotate and copytruncate."""
-        if _LOGROTATE is not None:
-            rotation = (
-                _LOGROTATE,
-                "-f",
-                "-s",
-                str(self.folder / "rotated"),
-                str(self.folder / "rotation"),
-            )
-            subprocess.run(rotation, check=True, capture_output=True)  # noqa: S603 - Debian's
+        """Copy the log and truncate it, as `copytruncate` of logrotate."""
+        number = self.counts["rotate the log"]
+        shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.{number}"))
+        os.truncate(self.log, 0)
 
     def lose_the_broker(self) -> None:
         """Kill the broker for a while."""
