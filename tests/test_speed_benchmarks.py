@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs of `make bench` read what they print, and what those of the reference print."""
 
+from collections.abc import Callable
+
 import pytest
 
 from benchmarks import cost, latency, service
+from benchmarks.endurance import virtual_day
 from benchmarks.reference import ratios, spread
 
 # Of one run of each program of the reference.
@@ -70,3 +73,27 @@ def test_the_parts_of_a_step_are_measured(monkeypatch: pytest.MonkeyPatch) -> No
     assert set(found) == set(cost.of_reference(COST))
     assert found[cost.ESTIMATE] > 0.0
     assert found[cost.PACK] > 0.0
+
+
+def counts_of(rounds: int, number: Callable[[int, int], int]) -> list[dict[str, int]]:
+    """Counts of a type in each phase of some rounds, and of a type of the rig that grows."""
+    return [
+        {"x.Reading": number(one, phase), "benchmarks.Sample": 1000 * one}
+        for one in range(rounds)
+        for phase in range(12)
+    ]
+
+
+def test_objects_that_depend_on_the_phase_of_a_flight_are_no_growth() -> None:
+    assert virtual_day.grown(counts_of(16, lambda _, phase: 100 * phase)) == []
+    # Garbage, which is searched in some of the rounds.
+    assert virtual_day.grown(counts_of(16, lambda one, _: 100 + 500 * (one % 2))) == []
+
+
+def test_objects_that_become_more_in_each_round_are_growth() -> None:
+    found = virtual_day.grown(counts_of(16, lambda one, phase: 100 * phase + 10 * one))
+    assert found == [("x.Reading", 550 + 80, 550 + 120)]
+
+
+def test_objects_of_too_short_a_time_are_not_compared() -> None:
+    assert virtual_day.grown(counts_of(6, lambda one, _: 1000 * one)) is None

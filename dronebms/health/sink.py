@@ -33,7 +33,7 @@ _ROUND_S = 0.5
 _SUMMARY_S = 60.0
 _QUEUED = 3000  # reports: minutes of one pack, during a slow write
 _STOP_S = 10.0  # for the last rows; a database may be locked for half of it
-_LANDED = 1000  # flights of this run that receive another date when the clock is set
+_LANDED = 200  # flights of this run that receive another date when the clock is set
 _STEP_S = 60.0  # by which a clock that is set differs from one that was merely corrected
 
 

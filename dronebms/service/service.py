@@ -53,6 +53,7 @@ from smartbattery.gauge_state import GaugeState
 from smartbattery.snapshot import Snapshot
 
 VEHICLE = "vehicle"  # key of a checkpoint
+_NEW_OBJECTS = 2000  # until garbage is searched among them
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +79,7 @@ def serve(path: Path, stack: ExitStack) -> None:
         checkpoint.parts = {}  # some 300 kB, which nothing needs from here on
     stack.callback(notifier.notify, "STOPPING=1")
     signals.collect_stops()
-    gc.freeze()  # what is loaded lives as long as the service; a search of it would delay the loop
+    limit_garbage()
     for report in service.reports():
         if checkpoint is not None:
             checkpoint.step(report.t_s, partial(service.state, report.t_s))
@@ -92,6 +93,17 @@ def serve(path: Path, stack: ExitStack) -> None:
             raise KeyboardInterrupt
         if signals.stops:
             return
+
+
+def limit_garbage() -> None:
+    """Search garbage among what is made from here on, and early.
+
+    What is loaded lives as long as the service, and a search of it would delay the loop. The rest
+    is some 10,000 objects; with the threshold of the start (`cli.main`) as many could lie there as
+    garbage, for hours.
+    """
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 class Service:

@@ -16,7 +16,7 @@ from socket import SOCK_STREAM
 from dronebms.core.clock import VirtualClock
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
-from dronebms.service.service import Service
+from dronebms.service.service import Service, limit_garbage
 from dronebms.simulation.rehearsal import VirtualMachine
 from dronebms.telemetry.config import MetricsConfig
 from dronebms.telemetry.openmetrics import OpenMetricsExporter
@@ -125,6 +125,30 @@ def test_a_pack_that_is_away_leaves_no_garbage(tmp_path: Path) -> None:
             found = [one for one in gc.get_objects() if isinstance(one, BatteryError)]
             assert found == []
         assert gc.collect() == 0
+
+
+class Cycle:
+    """Garbage that its count of references does not free."""
+
+    itself: "Cycle"
+
+
+def test_garbage_is_searched_among_what_a_service_makes_while_it_runs() -> None:
+    """Such as the closures that each file of a learned pack leaves."""
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(20_000, 10, 10)  # of the start
+        limit_garbage()
+        frozen = gc.get_freeze_count()
+        for _ in range(3000):
+            cycle = Cycle()
+            cycle.itself = cycle
+        left = sum(type(one) is Cycle for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+    assert frozen > 10_000
+    assert left < 2500
 
 
 def descriptors() -> int:
