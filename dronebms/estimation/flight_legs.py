@@ -249,8 +249,10 @@ def return_legs(
     speeds = Speeds(plan.cruise_m_s, plan.climb_m_s, plan.descent_m_s)
     above = changed(start, up_m=start.up_m if plan.climbs_on_way else cruise_up_m)
     legs = line(start, above, speeds, at)
-    legs += line(above, Position(end.north_m, end.east_m, cruise_up_m), speeds, at)
     ground_up_m = end.up_m or 0.0
+    if plan.lands and at.on_wing and plan.landing_m_s is None and plan.wait_s <= 0.0:
+        return (*legs, *line(above, changed(end, up_m=ground_up_m), speeds, at))  # a slope
+    legs += line(above, Position(end.north_m, end.east_m, cruise_up_m), speeds, at)
     height_m = None if cruise_up_m is None else max(cruise_up_m - ground_up_m, 0.0)
     rotors = at if not at.on_wing or plan.landing_m_s is None else changed(at, on_wing=False)
     legs += [] if rotors.on_wing else _slowed(away_m, speeds, at)

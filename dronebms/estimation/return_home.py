@@ -49,6 +49,7 @@ _LEAST_CRUISE_M_S = 1.0  # of the ground speeds flown so far, that gives a cruis
 _WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10.0)
 _WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
 _RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
+_PASSED = (ItemKind.WAYPOINT, ItemKind.LOITER)
 ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
 # ArduCopter's defaults of acceleration and jerk, where the autopilot's are not known.
 _LEVEL_M_S2, _UPRIGHT_M_S2, _JERK_M_S3 = 2.5, 1.0, 1.0
@@ -78,6 +79,7 @@ class Destination:
     position: Position
     via: tuple[Position, ...] = ()  # places on the way, in order
     level: bool = False  # the return neither climbs nor waits
+    item: int | None = None  # of the mission, that is the landing there
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,10 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     if to in ALONG_MISSION:
         return _along_mission(vehicle).destination(here, vehicle, item)
     if to is ReturnTo.LANDING:
-        found = list(_landings(plan, vehicle)) or found
+        if item is None and vehicle.flies_mission:
+            item = vehicle.mission_item
+        places = [_sequence(one, here, vehicle, item) for one in _landings(plan, vehicle)]
+        found = places or found
     elif to is not ReturnTo.HOME:
         rally = [
             one
@@ -276,7 +281,33 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     # It circles there, and the landing nearest to that place follows.
     first = changed(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))
     landing = min(landings, key=lambda place: _apart_m(first, place.position))
-    return changed(landing, via=(first,), level=True)
+    route = _sequence(landing, first, vehicle, None).via
+    return changed(landing, via=(first, *route), level=True)
+
+
+def _sequence(
+    landing: Destination, here: Position, vehicle: VehicleState, item: int | None
+) -> Destination:
+    """A landing of the mission, with the places that are flown from the start of its sequence on.
+
+    A vehicle that flies to an `item` of the sequence goes on from there. ArduPlane begins it at the
+    height that it has, PX4 climbs to that of the return first. Source: AP_Mission.cpp
+    `jump_to_landing_sequence`, PX4 rtl_direct_mission_land.cpp.
+    """
+    plan = vehicle.plan or FlightPlan()
+    items, returns = plan.items or (), plan.returns or ReturnPlan()
+    end = landing.item or 0
+    starts = [n for n in range(end) if items[n].kind is ItemKind.LANDING_START]
+    if not starts:
+        return landing
+    goes_on = item is not None and starts[-1] <= item <= end
+    first = item if goes_on and item is not None else starts[-1]
+    places = [each.place for each in items[first:end] if each.kind in _PASSED]
+    route = [position for place in places if place and (position := position_of(place, vehicle))]
+    if route and not goes_on and not returns.climbs_on_way:
+        up_m = _higher_m(here.up_m, returns.height_m)
+        route[:1] = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
+    return changed(landing, via=tuple(route), level=True) if route or goes_on else landing
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +425,8 @@ def _landings(plan: FlightPlan, vehicle: VehicleState) -> Iterator[Destination]:
         if item.kind is ItemKind.LAND and item.place is not None:
             position = position_of(item.place, vehicle)
             if position is not None:
-                yield Destination(f"landing of item {number}", changed(position, up_m=0.0))
+                name = f"landing of item {number}"
+                yield Destination(name, changed(position, up_m=0.0), item=number)
 
 
 @dataclass(frozen=True, slots=True)

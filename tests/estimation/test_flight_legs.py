@@ -339,6 +339,14 @@ def test_a_plane_lands_on_its_wing_and_a_vtol_on_its_rotors() -> None:
     assert [leg.on_wing for leg in legs] == [True, True, False, False, False]
 
 
+def test_a_return_that_lands_on_a_wing_sinks_along_its_way() -> None:
+    at, plan = Conditions(on_wing=True), replace(RETURNS, landing_m_s=None)
+    legs = return_legs(Position(1000.0, 0.0, 40.0), HOME, plan, at)
+    assert legs == (Leg(100.0, 10.0, -0.4, on_wing=True),)
+    steep = return_legs(Position(50.0, 0.0, 40.0), HOME, plan, at)
+    assert [(leg.span_s, leg.climb_m_s) for leg in steep] == [(20.0, -2.0)]
+
+
 def test_a_vtol_slows_down_before_it_lands_on_its_rotors() -> None:
     at = Conditions(on_wing=True, level=Limits(2.0, 1.0))
     plan = FlightPlan(RETURNS, (replace(LAND, vtol=True),), (), Speeds(20.0, 2.0, 2.0))

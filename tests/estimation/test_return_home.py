@@ -330,6 +330,42 @@ def test_a_return_along_the_mission_flies_its_items_without_holds(
     assert found.home_s == pytest.approx(home_s, rel=1e-3)
 
 
+START = MissionItem(ItemKind.LANDING_START)
+SEQUENCE = (waypoint(9.0), START, waypoint(3.0), waypoint(1.0), LAND)
+WHOLE_S = 100.0 + 200.0 + 300.0 + STOP_S + DOWN_S  # to 3 km, to 1 km, to the landing at 4 km
+
+
+@pytest.mark.parametrize(
+    ("item", "items", "home_s"),
+    [
+        (None, SEQUENCE, WHOLE_S),
+        (0, SEQUENCE, WHOLE_S),  # it has not begun
+        (1, SEQUENCE, WHOLE_S),
+        (3, SEQUENCE, 100.0 + 300.0 + STOP_S + DOWN_S),  # it goes on
+        (4, SEQUENCE, 200.0 + STOP_S + DOWN_S),
+        (None, (waypoint(9.0), waypoint(3.0), LAND), 200.0 + STOP_S + DOWN_S),  # no sequence
+        (None, (START, LAND), 200.0 + STOP_S + DOWN_S),
+    ],
+)
+def test_a_return_to_the_landing_flies_its_sequence(
+    item: int | None, items: tuple[MissionItem, ...], home_s: float
+) -> None:
+    to = replace(RETURNS, to=ReturnTo.LANDING, climbs_on_way=True)
+    plan = replace(PLAN, returns=to, items=items)
+    mode = "LOITER" if item is None else "AUTO"
+    found = returned(replace(AWAY, plan=plan, mode=mode, mission_item=item))
+    assert found.home_s == pytest.approx(home_s, rel=1e-3)
+
+
+def test_a_return_to_the_landing_by_px4_climbs_first() -> None:
+    to = replace(RETURNS, to=ReturnTo.LANDING, height_m=60.0)
+    plan = replace(PLAN, returns=to, items=SEQUENCE)
+    found = returned(replace(AWAY, plan=plan))
+    assert found.home_s == pytest.approx(20.0 / 2.0 + WHOLE_S, rel=1e-3)
+    on_the_way = replace(AWAY, plan=plan, mode="MISSION", mission_item=3)
+    assert returned(on_the_way).home_s == pytest.approx(400.0 + STOP_S + DOWN_S, rel=1e-3)
+
+
 def test_a_plane_that_returns_and_then_lands_flies_home_first() -> None:
     landing = replace(LAND, place=place(1.0, 0.0))
     to = replace(RETURNS, to=ReturnTo.HOME_THEN_LANDING)
@@ -343,3 +379,6 @@ def test_a_plane_that_returns_and_then_lands_flies_home_first() -> None:
     assert returned(at_landing).home_s == pytest.approx(10.0)
     without = replace(AWAY, plan=replace(plan, items=()))
     assert returned(without).home_s == pytest.approx(HOME_S, rel=1e-3)
+    sequence = replace(AWAY, plan=replace(plan, items=(START, waypoint(3.0), landing)))
+    home_s = 200.0 + 300.0 + 200.0 + STOP_S + DOWN_S  # home, to 3 km, to the landing at 1 km
+    assert returned(sequence).home_s == pytest.approx(home_s, rel=1e-3)

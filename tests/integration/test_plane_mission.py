@@ -53,6 +53,7 @@ do = "return"
 """
 MONITOR = "BATT_MONITOR 4\nBATT_LOW_VOLT 0\nBATT_CRT_VOLT 0\nBATT2_MONITOR 0\n"
 TAKEOFF, WAYPOINT, LOITER_TIME, LAND, VTOL_TAKEOFF, VTOL_LAND = 22, 16, 19, 21, 84, 85
+LAND_START = 189
 FORCED = 21196.0  # param2 of MAV_CMD_COMPONENT_ARM_DISARM
 HEIGHT_M = 60.0
 BACK_WITHIN_M = 100.0  # of home: on the circle of WP_LOITER_RAD
@@ -107,6 +108,7 @@ class Case:
     rtl: int
     takeoff: Item
     landing: tuple[Item, ...]
+    lands: bool = False  # at the end of its return
 
 
 PLANE = Case(
@@ -114,11 +116,17 @@ PLANE = Case(
     at(TAKEOFF, 0.0, 0.0, HEIGHT_M),
     (at(WAYPOINT, -600.0, 0.0, 40.0), at(LAND, 0.0, 0.0, 0.0)),
 )  # fmt: skip
+LANDING_PLANE = replace(
+    PLANE,
+    own="RTL_ALTITUDE 60\nRTL_AUTOLAND 2\n",
+    landing=(item(LAND_START), *PLANE.landing),
+    lands=True,
+)
 HIGH_PLANE = replace(PLANE, own="RTL_ALTITUDE 120\n")
 QUADPLANE = Case(
     QuadPlane, "RTL_ALTITUDE 60\nQ_RTL_MODE 1\n", QuadPlane.auto, QuadPlane.rtl,
     at(VTOL_TAKEOFF, 0.0, 0.0, 30.0),
-    (at(VTOL_LAND, 0.0, 0.0, 0.0),),
+    (at(VTOL_LAND, 0.0, 0.0, 0.0),), lands=True,
 )  # fmt: skip
 
 
@@ -175,16 +183,18 @@ def test_a_mission_lands_with_the_charge_that_was_computed_and_a_longer_one_is_a
     assert last["t_s"] - middle["t_s"] == pytest.approx(middle["mission_s"], rel=0.15)
 
 
-@those(ArduPlane=PLANE, ArduPlane_climbs=HIGH_PLANE, QuadPlane=QUADPLANE)
+@those(
+    ArduPlane=PLANE, ArduPlane_climbs=HIGH_PLANE, ArduPlane_lands=LANDING_PLANE, QuadPlane=QUADPLANE
+)
 def test_the_way_home_by_rtl_takes_the_computed_time(case: Case, tmp_path: Path) -> None:
     with flying(case, tmp_path, *CORNERS, *case.landing) as (vehicle, sitl):
         vehicle.until(lambda: vehicle.home_m > 1150.0, 300.0, "the far corner")
         before = sitl.rows[-1]
-        vehicle.change_mode(case.rtl)
-        if case.vehicle is Plane:
-            took_s = vehicle.until(lambda: vehicle.home_m < BACK_WITHIN_M, 300.0, "home")
+        assert vehicle.command(176, 1, case.rtl) == 0
+        if case.lands:
+            took_s = vehicle.until(lambda: vehicle.height_m < 0.5, 400.0, "the ground")
         else:
-            took_s = vehicle.until(lambda: vehicle.height_m < 0.3, 400.0, "the ground")
+            took_s = vehicle.until(lambda: vehicle.home_m < BACK_WITHIN_M, 300.0, "home")
     sys.stdout.write(f"{case.vehicle.name}: {before['home_s']:.0f} s computed, {took_s:.0f} s\n")
     assert before["home_verdict"] == "yes"
     assert took_s == pytest.approx(before["home_s"], rel=0.15)
@@ -199,10 +209,10 @@ def test_a_vehicle_is_returned_when_a_weak_cell_does_not_last_for_its_mission(
     with flying(case, tmp_path, *mission, pack=SMALL, more=more) as (vehicle, sitl):
         vehicle.until(lambda: vehicle.mode == case.rtl, 1500.0, "our return")
         before = sitl.rows[-1]
-        if case.vehicle is Plane:
-            vehicle.until(lambda: vehicle.home_m < BACK_WITHIN_M, 300.0, "home")
+        if case.lands:
+            vehicle.until(lambda: vehicle.height_m < 0.5, 400.0, "the ground")
         else:
-            vehicle.until(lambda: vehicle.height_m < 0.3, 400.0, "the ground")
+            vehicle.until(lambda: vehicle.home_m < BACK_WITHIN_M, 300.0, "home")
         last = sitl.rows[-1]
     sys.stdout.write(
         f"{case.vehicle.name}: returned with {before['soc_pct']:.0f} %, {before['home_verdict']}; "
