@@ -4,7 +4,8 @@
 On the ground a pack that answers with another identity is another pack. After an absence on the
 ground (nothing received for 2 s, a restart) so is one whose voltage or gauge charge cannot be that
 of the earlier pack: serial numbers repeat, and the same pack may have been charged. It gets another
-`Identity.connection`, by which every stage starts again from its readings.
+`Identity.connection`, by which every stage starts again from its readings. A faster swap shows as
+a jump of the resting voltage: a large one is enough, a smaller one if the gauge's charge follows.
 
 Under load no identity changes. Another pack that answers in flight (a multiplexer on the wrong
 channel, a second device at the address) is treated as silence, which has its own limits; the
@@ -32,6 +33,9 @@ _SAG, _RELAX = 2.0, 0.5  # errors of the nominal sag: a cold pack has three time
 _RELAX_S = 120.0  # time constant of the diffusion that follows a load
 _JUMP_V = 0.3  # without an absence: half of what a LiPo cell has between full and empty
 _JUMP_S = 3.0
+# A smaller one is a swap if the gauge's charge jumps as well, which a driver may read 5 s later: a
+# pack that is gone for less than ABSENT_S ends no reading.
+_LEAST_JUMP_V, _LEAST_JUMP_PCT, _CHARGE_READ_S = 0.05, 5.0, 8.0
 _CHARGE_PCT = 10.0  # a gauge corrects its charge at rest by less
 _FLOW = 1.5  # margin of a charge that flowed out of sight
 # In flight, of every cell, and of the charge beyond what may have flowed: a gauge corrects it when
@@ -177,11 +181,14 @@ class PackRecognition:
         if state.before is None or state.last is None:
             return self._jumps(now)
         loaded = abs(now.current_a) >= LOAD_C * _ah(pack_data)
-        over = now_s - state.since_s > (_LOADED_S if loaded else _COMPARED_S)
+        compared_s = _CHARGE_READ_S if state.jumped else _COMPARED_S
+        over = now_s - state.since_s > (_LOADED_S if loaded else compared_s)
         pending_s = state.contradicted_s
         if state.jumped and (loaded or not _on_ground(state, now_s, pack_data)):
             over, pending_s = True, None
         contradicts = is_other_charge(state.before, now, pack_data)
+        if state.jumped and not _jump_v(state.before, now) > _JUMP_V:
+            contradicts = contradicts and _charge_jumps(state.before, now)
         if not contradicts or (over and pending_s is None):
             before = None if over else state.before
             self._state = changed(state, before=before, contradicted_s=None)
@@ -192,10 +199,12 @@ class PackRecognition:
     def _jumps(self, now: PackReading) -> bool:
         """Note a jump of the resting voltage without an absence, to be compared from here on."""
         state, last = self._state, self._state.last
-        if last is None or not state.changeable or last.cell_v is None or now.cell_v is None:
+        if last is None or not state.changeable:
             return False
-        if abs(now.cell_v - last.cell_v) > _JUMP_V + last.uncertain_v + now.uncertain_v:
-            lasts_s = now.t_s + _JUMP_S - SINGLE_READING_S  # longer than after an absence
+        jump_v = _jump_v(last, now)
+        if jump_v > _LEAST_JUMP_V:
+            # A large one alone lasts longer than a contradiction after an absence.
+            lasts_s = now.t_s + _JUMP_S - SINGLE_READING_S if jump_v > _JUMP_V else None
             self._state = changed(
                 state, before=last, since_s=now.t_s, contradicted_s=lasts_s, jumped=True
             )
@@ -306,6 +315,24 @@ def is_other_charge(before: PackReading, now: PackReading, pack_data: PackData) 
     # A load explains any lower voltage.
     is_low = now.cell_v < low_v and now.current_a < LOAD_C * ah
     return is_low or (now.cell_v > high_v and before.current_a < LOAD_C * ah)
+
+
+def _jump_v(before: PackReading, now: PackReading) -> float:
+    """Volts by which two resting voltages differ beyond their uncertainty; 0 if one is unknown."""
+    if before.cell_v is None or now.cell_v is None:
+        return 0.0
+    return abs(now.cell_v - before.cell_v) - before.uncertain_v - now.uncertain_v
+
+
+def _charge_jumps(before: PackReading, now: PackReading) -> bool:
+    """Whether the gauge's charge has jumped in the direction of the voltage."""
+    if before.soc_pct is None or now.soc_pct is None:
+        return False
+    if before.cell_v is None or now.cell_v is None:
+        return False
+    by_pct = now.soc_pct - before.soc_pct
+    same_sign = (by_pct > 0.0) is (now.cell_v > before.cell_v)
+    return same_sign and abs(by_pct) > _LEAST_JUMP_PCT
 
 
 def _open_v(chemistry: Chemistry, rested_v: float, by_pct: float) -> float:

@@ -82,6 +82,17 @@ class Bench:
             self.t_s = round(self.t_s + STEP_S, 6)
         return seen
 
+    def late_charge(
+        self, seconds: float, old: Cell, new: Cell, current_a: float, vehicle: VehicleState
+    ) -> list[Snapshot]:
+        """Connect a pack while the charge that was read is still that of the one before."""
+        seen = []
+        for _ in range(round(seconds / STEP_S)):
+            look = replace(new.look(self.t_s, current_a), soc_pct=float(round(100 * old.charge)))
+            seen.append(self.stage.update(look, vehicle, self.pack_data))
+            self.t_s = round(self.t_s + STEP_S, 6)
+        return seen
+
     @property
     def connection(self) -> int:
         """Number of the connected pack, from 0."""
@@ -297,6 +308,49 @@ def test_a_hot_swap_without_an_absence_is_noticed_by_its_voltage() -> None:
     seen = bench.run(10.0, Cell(1.0, CHEAP), IDLE_A, DISARMED)
     assert seen[-1].identity.connection == 1
     assert [look.identity.connection for look in seen].index(1) <= 8
+
+
+@pytest.mark.parametrize("vehicle", [DISARMED, UNKNOWN_VEHICLE], ids=["disarmed", "no vehicle"])
+@pytest.mark.parametrize("late_s", [0.0, 2.0, 5.0])
+@pytest.mark.parametrize(
+    ("first", "second"), [(0.92, 0.40), (0.92, 0.60), (0.92, 0.84), (0.3, 0.5)]
+)
+def test_a_swap_faster_than_an_absence_is_noticed_by_voltage_and_charge(
+    first: float, second: float, late_s: float, vehicle: VehicleState
+) -> None:
+    """The driver's readings outlast 2 s without a pack; it reads the charge after the voltage."""
+    bench, old, new = Bench(), Cell(first), Cell(second)
+    bench.run(20.0, old, IDLE_A, vehicle)
+    seen = bench.late_charge(late_s, old, new, IDLE_A, vehicle)
+    seen += bench.run(4.0, new, IDLE_A, vehicle)
+    changed_s = [look.t_s - seen[0].t_s for look in seen if look.identity.connection == 1]
+    assert changed_s
+    assert changed_s[0] <= max(late_s + 1.5, 3.5)
+    bench.run(20.0, new, IDLE_A, vehicle)
+    assert bench.connection == 1
+
+
+@pytest.mark.parametrize(
+    ("volts", "points"), [(0.2, 0.0), (0.0, -40.0), (0.2, -40.0), (0.04, 30.0)]
+)
+def test_one_of_voltage_and_charge_alone_is_no_other_pack(volts: float, points: float) -> None:
+    """A meter that is adjusted, a gauge that corrects its charge at rest, both at once."""
+    pack, bench = Cell(0.5), Bench()
+    bench.run(20.0, pack, IDLE_A, DISARMED)
+    for _ in range(40):
+        look = pack.look(bench.t_s, IDLE_A)
+        assert look.voltage_v is not None
+        assert look.soc_pct is not None
+        cell_v = look.voltage_v / 6 + volts
+        other = replace(
+            look,
+            voltage_v=6 * cell_v,
+            cells_v=(cell_v,) * 6,
+            soc_pct=look.soc_pct + points,
+        )
+        bench.stage.update(other, DISARMED, FACTS)
+        bench.t_s += STEP_S
+    assert bench.connection == 0
 
 
 def test_one_absurd_reading_is_no_other_pack() -> None:
