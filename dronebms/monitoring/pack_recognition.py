@@ -187,7 +187,7 @@ class PackRecognition:
         if state.jumped and (loaded or not _on_ground(state, now_s, pack_data)):
             over, pending_s = True, None
         contradicts = is_other_charge(state.before, now, pack_data)
-        if state.jumped and not _jump_v(state.before, now) > _JUMP_V:
+        if state.jumped and _jump_v(state.before, now) <= _JUMP_V:
             contradicts = contradicts and _charge_jumps(state.before, now)
         if not contradicts or (over and pending_s is None):
             before = None if over else state.before

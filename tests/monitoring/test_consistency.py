@@ -15,6 +15,7 @@ from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.consistency.voltages import VoltageSample, VoltageState
 from smartbattery.snapshot import Identity, Snapshot
+from tests.snapshots import watched
 
 FACTS = PackData(LIPO, cells=6, capacity_mah=16_000.0)
 FAULT_S, END_S, TAKE_OFF_S = 60.0, 160.0, 20.0
@@ -342,6 +343,92 @@ def test_an_offset_of_the_pack_voltage_hides_no_weak_cell(
     offset_frac: float, sinks_v: float
 ) -> None:
     result = flown(voltage(lambda v: v * (1.0 - offset_frac)), Pack(sinks_v=sinks_v), since_s=0.0)
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
+
+
+def open_wire(index: int, of: Callable[[float], float], most_v: float = 5.0) -> Change:
+    """The wire above a cell is open: the two cells at it share their sum in another way."""
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        by_v = of(snapshot.t_s - FAULT_S)
+        lower = cell(index, lambda v: min(round(v + by_v, 3), most_v))
+        return cell(index + 1, lambda v: min(round(v - by_v, 3), most_v))(lower(snapshot))
+
+    return change
+
+
+@pytest.mark.parametrize("cells", [3, 6, 14])
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("of", "within_s"),
+    [
+        (lambda _: 0.15, 1.0),
+        (lambda _: -0.15, 1.0),
+        (lambda _: 0.4, 1.0),
+        (lambda _: -0.9, 1.0),
+        (lambda t_s: 0.02 * t_s, 8.0),
+        (lambda t_s: 0.5 * math.sin(t_s / 7.0), 4.0),
+    ],
+    ids=["0.15", "-0.15", "0.4", "-0.9", "drift", "wandering"],
+)
+def test_an_open_sense_wire_rejects_the_two_cells_at_it_and_no_other(
+    of: Callable[[float], float], within_s: float, place: float, cells: int
+) -> None:
+    """Their sum is right, so that neither the pack's voltage nor the other cells differ."""
+    index = round(place * (cells - 2))
+    result = flown(open_wire(index, of), Pack(replace(FACTS, cells=cells)))
+    assert set(result.rejected_s) == {f"cell{index + 1}_v", f"cell{index + 2}_v"}
+    assert max(result.rejected_s.values()) <= within_s
+    assert result.disputed_s == {}
+    unknown = [k for k, v in enumerate(result.last.cells_v) if v is None]
+    assert unknown == [index, index + 1]
+    assert result.last.voltage_v == result.raw.voltage_v
+
+
+@pytest.mark.parametrize("by_v", [-3.0, -1.5, 3.0])
+def test_of_an_open_wire_no_cell_at_the_end_of_its_range_stays(by_v: float) -> None:
+    """The voltage of one of them saturates, and then stands still to the bit."""
+    result = flown(open_wire(2, lambda _: by_v, most_v=4.9), end_s=FAULT_S + 60.0)
+    assert result.last.cells_v[2:4] == (None, None)
+    assert None not in (*result.last.cells_v[:2], *result.last.cells_v[4:])
+    assert result.last.voltage_v == result.raw.voltage_v
+
+
+def test_a_cell_that_sinks_at_an_open_wire_trips_its_limit() -> None:
+    """The pack's voltage less the known cells is the mean of both."""
+    wire = open_wire(2, lambda _: 0.4)
+    sinking = Pack(sinks_v=0.02).snapshots(FAULT_S + 120.0)
+    reports = watched((wire(s) if s.t_s >= FAULT_S else s for s in sinking), FACTS)
+    assert reports[-1].snapshot.cells_v[2:4] == (None, None)
+    assert {"cell_critical", "blind", "implausible"} <= set(reports[-1].status.active)
+    active = {limit_id for report in reports for limit_id in report.status.active}
+    assert not any(limit_id.startswith("cell_high") for limit_id in active)
+
+
+def test_cells_at_a_wire_that_closes_again_are_known_again() -> None:
+    wire = open_wire(2, lambda _: 0.4)
+    result = flown(lambda s: wire(s) if s.t_s < 100.0 else s)
+    assert set(result.rejected_s) == {"cell3_v", "cell4_v"}
+    assert result.last == result.raw
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cells_of_any_resistance_part_at_no_wire(seed: int) -> None:
+    """All of them sag under a load: none rises while its neighbour falls."""
+    random = np.random.default_rng(seed)
+    drop_mohm = random.uniform(-1.0, 8.0, 6)
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        current_a = snapshot.current_a or 0.0
+        cells_v = tuple(
+            [
+                round((v or 0.0) - mohm * current_a / 1000.0, 3)
+                for v, mohm in zip(snapshot.cells_v, drop_mohm.tolist(), strict=True)
+            ]
+        )
+        return replace(snapshot, cells_v=cells_v, voltage_v=round(sum(cells_v), 3))
+
+    result = flown(change, Pack(gust_frac=0.3), since_s=0.0)
     assert (result.rejected_s, result.disputed_s) == ({}, {})
 
 

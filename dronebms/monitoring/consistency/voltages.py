@@ -4,23 +4,26 @@
 The sum of the cells is the pack's voltage. Where the two differ, these readings decide, in this
 order; all are evaluated once a second.
 
-1. Cells that stand still to the bit while the others move are stuck and rejected. If all are
+1. Of two neighbours one rises and the other falls while the pack and every other cell stand: the
+   sense wire between them is open, because no cell rises alone. Both are rejected, also where
+   their sum is right. What the other cells leave of the pack is their mean.
+2. Cells that stand still to the bit while the others move are stuck and rejected. If all are
    stuck, cells and pack are disputed, because no reading shows the weakest cell.
-2. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
+3. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
    agrees with the others. A pack's voltage that stands still while the others move agrees with
    nothing, and one that follows a low cell some seconds later was read late. Differences that
    were there before are the pack's own and do not count, so that an offset of the pack's voltage
    hides no weak cell. A step of one cell alone, which the sum has and the pack has not, is enough
    from a smaller size on; that cell is rejected until the sum has stepped back.
-3. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
+4. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
    else both are disputed.
-4. A pack voltage that stands still to the bit while the cells move is stuck and rejected. All
+5. A pack voltage that stands still to the bit while the cells move is stuck and rejected. All
    cells that step away from a pack that does not step are rejected: a step of the load moves
    both. So are cells below any charge from the first reading on, if the pack is not.
-5. Cells that equal each other to the bit, or stand still, are one reading and not many: if the
+6. Cells that equal each other to the bit, or stand still, are one reading and not many: if the
    pack sinks away from them gradually, one of the hidden cells may sink; if the current steps and
    the pack with it, they are stuck. Disputed.
-6. Otherwise the cells agree with each other, and the pack is rejected: many readings against one.
+7. Otherwise the cells agree with each other, and the pack is rejected: many readings against one.
 
 Volts, amperes. The verdict stays until the readings agree again.
 """
@@ -51,6 +54,7 @@ _LEAST_CELLS = 3  # ... among so many: of two, neither is the odd one
 # away from the pack that is that of one cell is larger than 0.027 V.
 _BEFORE, _AFTER, _STEP_S = 5, 4, 12.0
 _STEP_V, _STEP_FRAC, _OTHERS_FRAC = 0.06, 0.4, 0.3
+_WIRE_BEFORE, _WIRE_CLOSED = 5, 5  # samples before an open sense wire; near the others after it
 _ALL_FRAC = 0.02  # of all cells, at a steady current: at most 1.0 % in recorded packs
 _FEW = 3  # samples that show a step or a stuck reading
 _NO_VOTE_FRAC = 0.001  # of the pack: movement of the sum that a pack's voltage follows
@@ -165,7 +169,7 @@ def _stepped(state: VoltageState) -> VoltageState:
         if len(recent) < count or (lasts and _pack_votes(state.samples, state.cells[0])):
             return state
         return changed(state, step_v=None, cells=())
-    if state.fault not in (None, Fault.CELLS) or state.base_v is None:
+    if state.fault not in (None, Fault.CELLS) or state.base_v is None or len(state.cells) > 1:
         return state
     found = _lone_step(state.samples)
     if found is None:
@@ -248,6 +252,10 @@ def _certain(state: VoltageState, ohm: float) -> tuple[Fault, tuple[int, ...]] |
     stuck, newest = stuck_cells(samples), samples[-1]
     if len(stuck) == len(newest.cells_v):
         return Fault.DISPUTED, ()
+    if before in (None, Fault.CELLS):
+        wired = _still_open(samples, state.cells) or _open_wire(samples)
+        if wired:
+            return Fault.CELLS, wired
     odd = stuck or _odd_cell(samples, state.base_v)
     odd = odd or _still_odd(samples, state.cells, state.base_v or 0.0)
     if odd and before in (None, Fault.CELLS):
@@ -351,6 +359,45 @@ def stuck_cells(samples: Sequence[VoltageSample]) -> tuple[int, ...]:
     if len(still) == len(moves_v):
         most_v = _moves([sample.pack_v for sample in samples]) / len(moves_v)
     return still if most_v >= _MOVED_V else ()
+
+
+def _open_wire(samples: Sequence[VoltageSample]) -> tuple[int, ...]:
+    """Neighbours that part in opposite directions while the pack and the other cells stand."""
+    newest = samples[-1]
+    if len(samples) <= _WIRE_BEFORE or len(newest.cells_v) < _LEAST_CELLS:
+        return ()
+    step = samples[-1 - _WIRE_BEFORE : -1]  # shows a wire that opens at once, the other a drift
+    return _parted(step, newest) or _parted(samples[:_WIRE_BEFORE], newest)
+
+
+def _parted(before: Sequence[VoltageSample], newest: VoltageSample) -> tuple[int, ...]:
+    """Neighbours that have parted since some earlier samples."""
+    columns = zip(*(sample.cells_v for sample in before), strict=True)
+    steps_v = [
+        cell_v - median(column) for cell_v, column in zip(newest.cells_v, columns, strict=True)
+    ]
+    pack_v = newest.pack_v - median([sample.pack_v for sample in before])
+    for k, (one_v, next_v) in enumerate(pairwise(steps_v)):
+        least_v = min(abs(one_v), abs(next_v))
+        others_v = [*steps_v[:k], *steps_v[k + 2 :]]
+        stood_v = max(*map(abs, others_v), abs(pack_v - sum(others_v)))
+        parts = one_v * next_v < 0.0 and least_v >= _ODD_CELL_V
+        if parts and stood_v <= _OTHERS_FRAC * least_v:
+            return k, k + 1
+    return ()
+
+
+def _still_open(samples: Sequence[VoltageSample], cells: tuple[int, ...]) -> tuple[int, ...]:
+    """The neighbours of an open wire, until both are near the other cells for some seconds."""
+    if len(cells) != 2 or cells[1] != cells[0] + 1:  # noqa: PLR2004 - the neighbours of a wire
+        return ()
+    recent = samples[-_WIRE_CLOSED:]
+    apart = any(
+        abs(sample.cells_v[k] - _others_v(sample, k)) >= _ODD_CELL_V
+        for sample in recent
+        for k in cells
+    )
+    return cells if apart or len(recent) < _WIRE_CLOSED else ()
 
 
 def _one_against_one(sample: VoltageSample, chemistry: Chemistry) -> tuple[Fault, tuple[int, ...]]:
