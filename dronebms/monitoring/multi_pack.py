@@ -60,7 +60,7 @@ class Supply:
         severity = max((r.status.severity for r in reports), default=Severity.OK)
         if not present or (missing and self._series):
             return SupplyStatus(max(severity, Severity.CRITICAL), missing, self._series)
-        amps = [r.snapshot.current_a or 0.0 for r in present]
+        amps = _shared_amps(present)
         count = len(present)
         sum_a = max(amps)
         shares = [1.0] * count
@@ -99,6 +99,13 @@ class Supply:
             self._lost_s = reports[0].t_s
         self._missing = tuple(missing)
         return self._missing
+
+
+def _shared_amps(present: Sequence[Report]) -> list[float]:
+    """Current of each pack; one that is unknown counts as the mean of the others."""
+    known = [r.snapshot.current_a for r in present if r.snapshot.current_a is not None]
+    usual_a = sum(known) / len(known) if known else 0.0
+    return [usual_a if (a := r.snapshot.current_a) is None else a for r in present]
 
 
 def _home_verdict(estimate: Estimate, remaining_frac: float) -> Verdict:

@@ -137,6 +137,22 @@ def test_a_value_that_one_pack_lacks_is_unknown_for_the_supply() -> None:
     assert together([]).severity is Severity.CRITICAL
 
 
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("loads_a", [(20.0, None), (None, 20.0), (None, None)])
+def test_an_unknown_current_of_one_pack_is_no_share_of_zero(
+    loads_a: tuple[float | None, float | None], topology: str
+) -> None:
+    """The pack carries its part all the same: the others are not limited as if alone."""
+    packs = [pack(0, loads_a[0]), pack(1, loads_a[1], 50.0)]
+    asked = [
+        replace(one, status=replace(one.status, asked_max_a=asked_a, asked_by="cell_critical"))
+        for one, asked_a in zip(packs, (45.0, 30.0), strict=True)
+    ]
+    whole, times = together(asked, topology), 2.0 if topology == PARALLEL else 1.0
+    assert (whole.max_discharge_a, whole.asked_max_a) == (times * 50.0, times * 30.0)
+    assert whole.current_a is None
+
+
 def test_the_limit_of_one_pack_limits_the_supply_by_its_share() -> None:
     asked = replace(
         pack(0, 30.0), status=Status(0.0, Severity.CRITICAL, ("hot",), asked_max_a=27.0)
