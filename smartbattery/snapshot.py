@@ -7,6 +7,9 @@ Current is positive while discharging. Cells count from 0 and never move.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
+from operator import attrgetter
+from typing import Any
 
 from smartbattery.values import changed
 
@@ -113,6 +116,21 @@ class Snapshot:
             trouble=trouble,
         )
 
+    def finite(self) -> "Snapshot":
+        """The snapshot with unknown in place of every value that is no finite number.
+
+        A limit is never beyond a NaN. A source must not return one; this is for what does.
+        """
+        known = [v for v in (*_numbers(self), *self.cells_v) if v is not None]
+        if isfinite(sum(known)):
+            return self
+        values = zip(_NUMBERS, _numbers(self), strict=True)
+        unknown: dict[str, Any] = {
+            name: None for name, v in values if v is not None and not isfinite(v)
+        }
+        cells_v = tuple([v if v is not None and isfinite(v) else None for v in self.cells_v])
+        return changed(self, cells_v=cells_v, **unknown)
+
     def undisputed(self) -> "Snapshot":
         """The snapshot without readings in dispute, for an estimate."""
         return changed(self, voltage_v=None) if "voltage_v" in self.disputed else self
@@ -124,3 +142,11 @@ class Snapshot:
             return None
         v, k = min(known)
         return k, v
+
+
+_NUMBERS = (
+    "voltage_v", "current_a", "temperature_degc", "average_a", "max_error_pct", "soc_pct",
+    "remaining_mah", "full_mah", "time_to_empty_s", "cycles", "charging_a", "charging_v",
+    "fet_degc", "beyond_a",
+)  # fmt: skip
+_numbers = attrgetter(*_NUMBERS)

@@ -137,7 +137,7 @@ class Pipeline:
 
     def evaluate(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate and evaluate the limits; the report of this pack alone."""
-        snapshot = self._source.poll(now_s)
+        snapshot = self._source.poll(now_s).finite()
         if self._pending is not None:
             snapshot = self._recognise(self._pending, snapshot, vehicle)
         snapshot = self._recognition.update(snapshot, vehicle, self._pack_data)

@@ -18,7 +18,7 @@ from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from smartbattery.snapshot import Identity, Snapshot
-from tests.snapshots import FACTS, Scripted, look, watched
+from tests.snapshots import FACTS, Scripted, check_sane, look, watched
 
 UNCONFIGURED = PackData(LIPO, cutoff_cell_v=3.3)
 SIX_CELLS = Identity(serial=7, cells=6, design_mah=5000.0)
@@ -49,6 +49,29 @@ def test_a_sink_that_raises_is_logged_and_the_others_still_get_the_report(
     assert [record.exc_info is not None for record in caplog.records] == [True] * 3
     assert "a sink failed" in caplog.text
     assert "No space left" in caplog.text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_source_that_returns_no_numbers_gives_unknown_ones(value: float) -> None:
+    """Its contract forbids that; a limit would never be beyond a NaN."""
+    sound = [look(0.5 * k, 3.8 - 0.001 * k) for k in range(60)]
+    wrong = [
+        replace(
+            one,
+            voltage_v=value,
+            current_a=value,
+            temperature_degc=value,
+            cells_v=(value,) * 6,
+            remaining_mah=value,
+        )
+        for one in (look(30.0 + 0.5 * k) for k in range(30))
+    ]
+    reports = watched([*sound, *wrong, *(look(45.0 + 0.5 * k) for k in range(40))])
+    assert {"silent", "lost"} <= {event.limit_id for one in reports for event in one.status.events}
+    for report in reports:
+        check_sane(report.estimate)
+    assert reports[89].snapshot.cells_v == (None,) * 6
+    assert reports[-1].estimate.soc_pct is not None
 
 
 def test_a_request_to_stop_passes_through_a_sink() -> None:

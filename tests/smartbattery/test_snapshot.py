@@ -2,7 +2,9 @@
 """A snapshot as it ages for a reader that does not poll."""
 
 import json
+import math
 from dataclasses import FrozenInstanceError, astuple, fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -121,3 +123,22 @@ def test_readings_in_dispute_are_for_limits_alone() -> None:
     assert disputed.undisputed().cells_v == LOOK.cells_v
     current = replace(LOOK, disputed={"current_a": (28.0, 5.0)})
     assert current.undisputed() is current
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", [name for name in VALUES if type(getattr(LOOK, name)) is float])
+def test_what_is_no_finite_number_is_unknown(name: str, value: float) -> None:
+    read: dict[str, Any] = {name: value}
+    unknown: dict[str, Any] = {name: None}
+    assert replace(LOOK, **read).finite() == replace(LOOK, **unknown)
+    wrong = replace(LOOK, cells_v=(value, None, 3.98, value))
+    assert wrong.finite() == replace(LOOK, cells_v=(None, None, 3.98, None))
+
+
+def test_a_snapshot_of_finite_numbers_is_itself() -> None:
+    assert LOOK.finite() is LOOK
+    assert Snapshot(1.0).finite() == Snapshot(1.0)
+    opposite = replace(LOOK, current_a=math.inf, average_a=-math.inf)
+    assert opposite.finite() == replace(LOOK, current_a=None, average_a=None)
+    beyond = replace(LOOK, fet_degc=math.nan, beyond_a=math.inf)
+    assert beyond.finite() == LOOK
