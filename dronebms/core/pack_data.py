@@ -41,6 +41,11 @@ class PackData:
     full_seen_v: float | None = None  # that shows LiHV where LiPo is configured, see `seen`
 
     @property
+    def capacity_ah(self) -> float:
+        """Rated capacity; `UNKNOWN_CAPACITY_AH` where it is unknown."""
+        return UNKNOWN_CAPACITY_AH if self.capacity_mah is None else self.capacity_mah / 1000.0
+
+    @property
     def cutoff_v(self) -> float:
         """Voltage of the weakest cell under load at which the pack is empty."""
         configured = self.cutoff_cell_v
@@ -73,7 +78,7 @@ class PackData:
             return self
         low_v, high_v = _LIHV_V
         volts = [v for v in snapshot.cells_v if v is not None]
-        charging_a = -CHARGE_C * (self.capacity_mah or 1e3 * UNKNOWN_CAPACITY_AH) / 1e3
+        charging_a = -CHARGE_C * self.capacity_ah
         flows_a = snapshot.current_a
         rests = flows_a is not None and flows_a > charging_a
         known = volts and len(volts) == len(snapshot.cells_v)

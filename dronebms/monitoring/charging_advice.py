@@ -4,7 +4,7 @@
 Seconds, volts, amperes; `charge_a` and `most_a` are positive while charging.
 """
 
-from dronebms.core.pack_data import REST_C, UNKNOWN_CAPACITY_AH
+from dronebms.core.pack_data import REST_C
 from dronebms.core.report import ChargingAdvice, Report, Severity
 
 STORAGE_PCT = 50.0
@@ -21,7 +21,7 @@ _REDUCES = "charging_"
 def advise_charging(report: Report) -> ChargingAdvice:
     """Advice for the charger: `go on`, `reduce` or `stop`, `none` if nothing charges."""
     snapshot, pack_data = report.snapshot, report.pack_data
-    ah = UNKNOWN_CAPACITY_AH if pack_data.capacity_mah is None else pack_data.capacity_mah / 1000.0
+    ah = pack_data.capacity_ah
     charge_a = -(snapshot.current_a or 0.0)
     soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
     if not report.status.charging:

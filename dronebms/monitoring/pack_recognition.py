@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dronebms.core.chemistry import Chemistry
-from dronebms.core.pack_data import LOAD_C, SINGLE_READING_S, UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.pack_data import LOAD_C, SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import difference, is_same_pack, merged
 from dronebms.core.vehicle_state import VehicleState
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
@@ -148,7 +148,7 @@ class PackRecognition:
         then = state.recent[0]
         if now.t_s - then.t_s > 2.0 * _SWITCHED_S and not state.switched:
             return None  # after an absence
-        by_v, by_pct = _apart_v(then, now, pack_data), _apart_pct(then, now, _ah(pack_data))
+        by_v, by_pct = _apart_v(then, now, pack_data), _apart_pct(then, now, pack_data.capacity_ah)
         if by_v is None or by_pct is None:
             return "charge or cells unknown" if state.switched else None
         least_v = _SWITCHED_V * min(max((now.t_s - then.t_s) / _SWITCHED_S, 1.0), 2.0)
@@ -180,7 +180,7 @@ class PackRecognition:
         state, now_s = self._state, now.t_s
         if state.before is None or state.last is None:
             return self._jumps(now)
-        loaded = abs(now.current_a) >= LOAD_C * _ah(pack_data)
+        loaded = abs(now.current_a) >= LOAD_C * pack_data.capacity_ah
         compared_s = _CHARGE_READ_S if state.jumped else _COMPARED_S
         over = now_s - state.since_s > (_LOADED_S if loaded else compared_s)
         pending_s = state.contradicted_s
@@ -254,8 +254,8 @@ def _on_ground(state: RecognitionState, now_s: float, pack_data: PackData) -> bo
     current_a = 0.0 if last is None else abs(last.current_a)
     if state.armed is None:
         gone_s = 0.0 if last is None else now_s - last.t_s
-        return current_a < LOAD_C * _ah(pack_data) or gone_s > MOST_GAP_S
-    return not state.armed and current_a < _DISARMED_C * _ah(pack_data)
+        return current_a < LOAD_C * pack_data.capacity_ah or gone_s > MOST_GAP_S
+    return not state.armed and current_a < _DISARMED_C * pack_data.capacity_ah
 
 
 def reading_of(snapshot: Snapshot, pack_data: PackData, relaxing_a: float) -> PackReading:
@@ -298,7 +298,7 @@ def is_other_charge(before: PackReading, now: PackReading, pack_data: PackData) 
     What flowed meanwhile is bounded: by the currents at both ends and by what a vehicle on the
     ground draws, and after ten minutes by a charger.
     """
-    gone_s, ah = max(now.t_s - before.t_s, 0.0), _ah(pack_data)
+    gone_s, ah = max(now.t_s - before.t_s, 0.0), pack_data.capacity_ah
     most_a = max(abs(before.current_a), abs(now.current_a), LOAD_C * ah)
     charger_a = pack_data.chemistry.charge_c * ah if gone_s > _RECHARGED_S else 0.0
     per_a = _FLOW * gone_s / ah / 36.0
@@ -374,8 +374,4 @@ def _recent(readings: tuple[PackReading, ...], last: PackReading) -> tuple[PackR
 
 def _ohm(pack_data: PackData) -> float:
     """Nominal resistance of a cell."""
-    return pack_data.chemistry.resistance_mohm_ah / 1000.0 / _ah(pack_data)
-
-
-def _ah(pack_data: PackData) -> float:
-    return UNKNOWN_CAPACITY_AH if pack_data.capacity_mah is None else pack_data.capacity_mah / 1e3
+    return pack_data.chemistry.resistance_mohm_ah / 1000.0 / pack_data.capacity_ah

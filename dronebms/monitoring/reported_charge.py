@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH
+from dronebms.core.pack_data import LOAD_C
 from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Report, ReportedCharge
 from smartbattery.snapshot import UNIDENTIFIED, Identity
@@ -139,7 +139,8 @@ class ReportedChargeStage:
         """Go on with the earlier charge, less what is drawn, and note the change."""
         state = self._state
         gap_s = report.t_s - state.at_s
-        drawn_pct = max(report.snapshot.current_a or 0.0, 0.0) * gap_s / _ah(report) / 36.0
+        drawn_as = max(report.snapshot.current_a or 0.0, 0.0) * gap_s
+        drawn_pct = drawn_as / report.pack_data.capacity_ah / 36.0
         mild_pct, mild_left_s = _less(state.mild_pct, drawn_pct), _less(state.mild_left_s, gap_s)
         since_s = state.since_s
         if since_s is None or state.falls is not falls:
@@ -163,7 +164,7 @@ class ReportedChargeStage:
         self, report: Report, before_pct: float, pct: float, left_s: float | None
     ) -> _Change:
         """Whether the current explains the charge and the time of a step."""
-        state, ah, current_a = self._state, _ah(report), report.snapshot.current_a
+        state, ah, current_a = self._state, report.pack_data.capacity_ah, report.snapshot.current_a
         gap_s = report.t_s - state.at_s
         if current_a is None or gap_s > _GAP_S:
             out_a, in_a = _continuous_a(report), report.pack_data.chemistry.charge_c * ah
@@ -231,12 +232,8 @@ def _charge_pct(report: Report) -> float | None:
     return estimate_pct
 
 
-def _ah(report: Report) -> float:
-    capacity_mah = report.pack_data.capacity_mah
-    return UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
-
-
 def _continuous_a(report: Report) -> float:
     """Largest current that lasts: the rated one, else that of the chemistry."""
-    rated_c = report.pack_data.continuous_c
-    return (report.pack_data.chemistry.continuous_c if rated_c is None else rated_c) * _ah(report)
+    pack_data, rated_c = report.pack_data, report.pack_data.continuous_c
+    continuous_c = pack_data.chemistry.continuous_c if rated_c is None else rated_c
+    return continuous_c * pack_data.capacity_ah

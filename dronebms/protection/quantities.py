@@ -16,7 +16,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Final
 
-from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
@@ -365,8 +365,7 @@ class Quantities:
         if current_a is None:
             self._loaded_s += dt_s * (vehicle.armed is True)
             return
-        capacity_mah = self.pack_data.capacity_mah
-        ah = UNKNOWN_CAPACITY_AH if capacity_mah is None else capacity_mah / 1000.0
+        ah = self.pack_data.capacity_ah
         loaded = current_a >= LOAD_C * ah
         armed = vehicle.armed
         self.charging = charging = self._charges(snapshot, -current_a, ah, armed=armed)

@@ -112,6 +112,11 @@ def test_nothing_less_shows_lihv(pack: PackData, snapshot: Snapshot) -> None:
     assert pack.curve is pack.chemistry
 
 
+def test_the_capacity_is_the_rated_one_or_that_of_an_unknown_pack() -> None:
+    assert PackData(LIPO, 4, 3000.0).capacity_ah == 3.0
+    assert PackData(LIPO, 4).capacity_ah == 5.0
+
+
 def test_each_assumed_value_is_reported() -> None:
     assert PackData(LIPO, 4, 3000.0, 3.4).assumed() == ()
     notes = PackData(LIPO).assumed()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any, ClassVar
 
-from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH, PackData
+from dronebms.core.pack_data import PackData
 from dronebms.core.resolution import FINE, Resolution
 from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Evidence, Wrong
 from dronebms.monitoring.consistency.voltages import (
@@ -111,8 +111,8 @@ class ConsistencyCheck:
             news = state.fault is None and is_gross(known_v, pack_v)
             if news or read_s - last_s >= _SECOND_S:
                 sample = VoltageSample(read_s, pack_v, tuple(known_v), snapshot.current_a)
-                ah = (pack_data.capacity_mah or UNKNOWN_CAPACITY_AH * 1000.0) / 1000.0
-                state = self._judged(state.added(sample, pack_data.chemistry, ah))
+                added = state.added(sample, pack_data.chemistry, pack_data.capacity_ah)
+                state = self._judged(added)
         if state.fault is None or not known_v:
             return snapshot
         if state.fault is Fault.CELLS:
