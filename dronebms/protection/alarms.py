@@ -260,13 +260,8 @@ class Alarms:
         quantities = self._quantities
         before = quantities.identity
         values = quantities.update(snapshot, estimate, vehicle)
-        if not is_same_pack(before, quantities.identity):  # a latch belongs to its pack
-            for row in self._rows.values():
-                row.state = changed(row.state, latched=False)
-                if values.get(row.limit.quantity) is None:  # so does a prediction
-                    row.state = LimitState()
-            for group in self._groups.values():
-                group.busy = any(row.busy for row in group.rows)
+        if not is_same_pack(before, quantities.identity):
+            self._end_pack(values)
         if self.supply is not None:
             name = "modules_missing" if self.supply.series else "packs_missing"
             values[name] = float(len(self.supply.missing))
@@ -278,16 +273,7 @@ class Alarms:
             learns=self.supply is None or not self.supply.missing,
         )
         asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
-        events = []
-        for quantity, group in self._groups.items():
-            value = values.get(quantity)
-            if value is None:
-                continue
-            if not group.busy and (value is NOT_APPLICABLE or group.above < value < group.below):
-                continue
-            for row in group.update(value, snapshot, disarmed=vehicle.armed is False):
-                reason = quantities.reason(quantity, snapshot)
-                events.append(_event(row, value, snapshot, reason))
+        events = self._events(values, snapshot, disarmed=vehicle.armed is False)
         busy = [row for group in self._groups.values() if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.state.active]
         active.sort(key=lambda limit: -limit.severity)
@@ -314,7 +300,7 @@ class Alarms:
             limited_in_s=next_s,
             asked_max_a=asked_a,
             fault_bits=bits,
-            events=tuple(events),
+            events=events,
             asked_by=asked_by,
             trips_in_s=ahead.trips_in_s,
             limp_home_a=limp_a,
@@ -323,6 +309,29 @@ class Alarms:
             pending={key: holding[key] for key in pending},
             checking_s=self._check_time.left_s(now_s, self._longest_hold_s),
         )
+
+    def _end_pack(self, values: Values) -> None:
+        """Release the latches of the pack before this one, and end its predictions."""
+        for row in self._rows.values():
+            row.state = changed(row.state, latched=False)
+            if values.get(row.limit.quantity) is None:
+                row.state = LimitState()
+        for group in self._groups.values():
+            group.busy = any(row.busy for row in group.rows)
+
+    def _events(self, values: Values, snapshot: Snapshot, *, disarmed: bool) -> tuple[Event, ...]:
+        """Evaluate the quantities that are known; the limits that have tripped or cleared."""
+        events = []
+        for quantity, group in self._groups.items():
+            value = values.get(quantity)
+            if value is None:
+                continue
+            if not group.busy and (value is NOT_APPLICABLE or group.above < value < group.below):
+                continue
+            for row in group.update(value, snapshot, disarmed=disarmed):
+                reason = self._quantities.reason(quantity, snapshot)
+                events.append(_event(row, value, snapshot, reason))
+        return tuple(events)
 
     def _govern(
         self, values: Values, estimate: Estimate, limp_a: float | None, now_s: float
