@@ -26,6 +26,8 @@ _BYTES_MAX = 32768  # in a call: ten times what 921600 baud carry
 _DATAGRAM_BYTES = 8192  # a larger one is no MAVLink and is discarded
 _CHUNK_BYTES = 65536
 _SILENT_PEER_MS = 5000  # without an acknowledgement the connection is lost
+# What a peer does not take grows old in the kernel; its own limit is megabytes, an hour of frames.
+_QUEUED_BYTES = 65536
 _PORT_REASONS = {
     errno.ENOENT: "no such port",
     errno.EACCES: "no permission to open the port (the group is usually dialout)",
@@ -181,6 +183,7 @@ class TcpTransport:
         self._socket = _socket(address[0], socket.SOCK_STREAM)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_PEER_MS)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _QUEUED_BYTES)
         code = self._socket.connect_ex(address[1])
         if code not in (0, errno.EINPROGRESS):
             self._socket.close()

@@ -541,6 +541,20 @@ def test_a_full_tcp_buffer_drops_whole_frames_only() -> None:
         assert bytes(got) == frame * sent
 
 
+def test_a_stalled_tcp_peer_leaves_few_frames_to_grow_old() -> None:
+    """By the kernel's own limits it would be megabytes, of which each frame came an hour late."""
+    frame = bytes(1000)
+    with a_server() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with linked(f"tcp:127.0.0.1:{port_of(server)}") as link:
+            assert until(lambda: link.send(frame, 0.0))
+            with server.accept()[0]:
+                sent = 1
+                while link.send(frame, 0.1):
+                    sent += 1
+    assert 10_000 < sent * len(frame) < 200_000
+
+
 def test_a_frame_cut_by_a_lost_connection_is_not_continued_on_the_next() -> None:
     with a_server() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
