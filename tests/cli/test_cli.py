@@ -611,6 +611,13 @@ def test_an_output_in_a_wrong_place_is_a_usage_error(
     assert done.err.startswith(f"dronebms: {out} cannot be written: ")
 
 
+def executed(script: str) -> subprocess.CompletedProcess[str]:
+    """A script of ours, run to its end in a process of its own."""
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+
 def test_ctrl_c_while_a_command_is_loaded_is_silent() -> None:
     script = (
         "import sys; from dronebms.cli.main import main\n"
@@ -620,9 +627,7 @@ def test_ctrl_c_while_a_command_is_loaded_is_silent() -> None:
         "sys.meta_path.insert(0, Interrupts())\n"
         "sys.exit(main(['--help']))\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = executed(script)
     # What is loaded before `main` runs is short: a traceback would show in that time.
     assert done.stdout.split() == ["dronebms", "dronebms.cli", "dronebms.cli.main"]
     assert (done.returncode, done.stderr) == (130, "")
@@ -645,9 +650,7 @@ def test_ctrl_c_before_the_command_line_is_loaded_is_silent(module: str, codes: 
         "sys.meta_path.insert(0, Interrupts())\n"
         "sys.exit(run())\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = executed(script)
     assert (done.stdout, done.stderr) == ("", "")
     assert done.returncode in codes
 
@@ -663,9 +666,8 @@ def test_the_entry_loads_nothing_before_it_runs_and_leaves_an_ignored_ctrl_c_ign
         "main.main = lambda: print(repr(signal.getsignal(signal.SIGINT)))\n"
         "entry.run()\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = executed(script)
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "dronebms dronebms.cli dronebms.cli.entry",
         "default_int_handler",
@@ -693,9 +695,7 @@ def test_a_signal_that_strikes_in_a_callback_of_the_interpreter_ends_the_command
         "entry._run = run\n"
         "sys.exit(entry.main([]))\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = executed(script)
     assert (done.returncode, done.stderr) == (code, "")
 
 
@@ -712,9 +712,7 @@ def test_a_signal_that_strikes_while_a_class_is_made_ends_the_command(
         "entry._run = lambda argv: type('Made', (), {'field': Field()}) and 3\n"
         "sys.exit(entry.main([]))\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = executed(script)
     assert (done.returncode, done.stderr) == (code, "")
 
 
@@ -747,9 +745,7 @@ def test_an_error_in_a_callback_is_shown_as_python_does() -> None:
         "entry._run = lambda argv: Callback() and 0 or 0\n"
         "sys.exit(entry.main([]))\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    done = executed(script)
     assert done.returncode == 0
     assert "ValueError: a mistake" in done.stderr
 
