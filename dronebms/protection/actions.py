@@ -105,7 +105,10 @@ class Actions:
         action = row.action
         because = action.met(status)
         watch_s = status.t_s
-        if because is None or (action.only_when_armed and vehicle.armed is False):
+        if action.only_when_armed and vehicle.armed is False:
+            # The cooldown of one flight does not delay the action of the next one.
+            return changed(row, met_s=None, ended_s=None, request=None)
+        if because is None:
             if row.met_s is None and row.request is None:
                 return row
             ended_s = row.ended_s if row.request is None else watch_s

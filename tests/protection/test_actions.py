@@ -202,3 +202,19 @@ def test_explain_states_what_the_governor_does_and_the_sign_of_each_limit() -> N
     assert hot.endswith("-> report, announce")
     severities = [line.split()[1] for line in lines[:-1]]
     assert severities == sorted(severities, key=["EMERGENCY", "CRITICAL", "WARNING", "INFO"].index)
+
+
+def test_a_cooldown_ends_with_the_flight() -> None:
+    """A pack that is swapped, or is not, within the cooldown is guarded from the next take-off."""
+    row = Action(Severity.CRITICAL, ActionKind.RETURN, hold_s=3.0, cooldown_s=600.0)
+    on_ground = replace(FLYING, armed=False)
+    steps = [(bad(t), on_ground if 10.0 <= t < 20.0 else FLYING) for t in map(float, range(40))]
+    active_s = active_times_s(row, steps)
+    assert active_s == [float(t) for t in (*range(3, 10), *range(23, 40))]
+    cleared = [
+        (Status(t) if 8.0 <= t < 20.0 else bad(t), on_ground if 10.0 <= t < 20.0 else FLYING)
+        for t in map(float, range(40))
+    ]
+    assert active_times_s(row, cleared) == [float(t) for t in (*range(3, 8), *range(23, 40))]
+    always = replace(row, only_when_armed=False)  # no flight begins or ends for it
+    assert active_times_s(always, cleared) == [float(t) for t in range(3, 8)]
