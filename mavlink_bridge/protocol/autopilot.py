@@ -71,7 +71,8 @@ class ReceivedMessage:
     message_id: int
     max_age_s: float | None  # None: not stored
     request_period_s: float | None = None  # None: not requested
-    tries_max: float = math.inf  # requests without an answer: not every autopilot sends it
+    # Requests without an answer, then one a minute: not every autopilot sends it.
+    tries_max: float = math.inf
 
 
 ONCE_S = math.inf  # requested once, and again after a restart of the autopilot

@@ -19,6 +19,7 @@ from mavlink_bridge.protocol.autopilot import (
 )
 
 _RETRY_S = 3.0
+_SELDOM_S = 60.0  # after `tries_max` requests, which may have been lost
 _PERIODS_MISSED = 3.0
 _SILENT_S = 1.4  # without a heartbeat: a restart has begun, in which a request would be lost
 _US_PER_S = 1e6
@@ -56,9 +57,8 @@ class MessageRequester:
             if came and row.name not in self._again:
                 del self._tries[row.name]
                 continue
-            if now_s - self._requested_s.get(row.name, -math.inf) < _RETRY_S:
-                continue
-            if self._tries[row.name] >= row.tries_max:
+            pause_s = _RETRY_S if self._tries[row.name] < row.tries_max else _SELDOM_S
+            if now_s - self._requested_s.get(row.name, -math.inf) < pause_s:
                 continue
             self._tries[row.name] += 1
             self._requested_s[row.name] = now_s
