@@ -24,7 +24,7 @@ rovercontrol_params.yaml.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +40,7 @@ from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 _REQUEST_PERIOD_S = 0.5  # to the driver
 _DRIVER_RESTORE_S = 1.0  # in which the driver restores its limit
 _RETRY_S = 10.0
+_SELDOM_S = 60.0  # for a value that the vehicle has not answered while others are limited
 _STEP_FRAC = 0.03  # smaller changes are never written
 _WAIT_S = 15.0  # before a small fall is written
 _RISE_FRAC = 0.15  # of the limit, for a higher one to be written
@@ -141,6 +142,7 @@ class ParameterLimiter:
         self._parameters = parameters
         self._saved = SavedParameters(folder, "limits")
         self._read_s: float | None = None
+        self._looked_s: dict[str, float] = {}  # when values that are not saved were read
         self._ended_s: float | None = None
         self._requested_s = -_REQUEST_PERIOD_S
         self._budgets: dict[str, WriteBudget] = {}
@@ -153,6 +155,7 @@ class ParameterLimiter:
     def after_restart(self) -> None:
         """Read and write the values again: a restarted autopilot may have others."""
         self._read_s = None
+        self._looked_s.clear()
 
     def step(
         self,
@@ -180,27 +183,31 @@ class ParameterLimiter:
                 return []
             return self._restore(autopilot, now_s, with_driver=with_driver)
         self._ended_s = None
-        if self.idle and not self._tried_to_save(values, now_s):
+        unsaved = values.keys() - self._saved.values.keys()
+        if unsaved and not self._tried_to_save(unsaved, now_s) and self.idle:
             return []
         # The driver has the original value in memory: it limits even if the disk is not writable.
         max_a = lowest(requests, "max_a")
         if with_driver and autopilot.kind == ARDUPILOT_ID and max_a is not None:
             return self._request(autopilot, max_a, now_s)
-        for name in self._saved.values.keys() & values.keys():
-            self._lower(name, values[name], now_s)
+        for name in self._saved.values:
+            if name in values:
+                self._lower(name, values[name], now_s)
+            else:
+                self._raise_back(name, now_s)
         return []
 
-    def _tried_to_save(self, values: dict[str, float], now_s: float) -> bool:
-        """Read the present values and save them; return whether that has ended, saved or not."""
-        if self._read_s is None or now_s - self._read_s >= _RETRY_S:
-            self._read_s = now_s
-            self._parameters.read(*values)
-        if self._parameters.pending() & values.keys():
+    def _tried_to_save(self, names: Set[str], now_s: float) -> bool:
+        """Read present values and save them; return whether that has ended, saved or not."""
+        pause_s = _RETRY_S if self.idle else _SELDOM_S
+        due = [one for one in names if now_s - self._looked_s.get(one, -math.inf) >= pause_s]
+        self._looked_s |= dict.fromkeys(due, now_s)
+        self._parameters.read(*due)
+        if self._parameters.pending() & names:
             return False
-        found = {name: self._parameters.values.pop(name, math.nan) for name in values}
+        found = {name: self._parameters.values.pop(name, math.nan) for name in names}
         original = {name: v for name, v in found.items() if 0.0 <= v <= _MOST[name]}
-        if original and self._saved.save(original):
-            self._read_s = None
+        if original and self._saved.save(self._saved.values | original):
             self._parameters.values.update(original)
         return True
 
@@ -220,6 +227,15 @@ class ParameterLimiter:
         if due is not None:
             self._parameters.set(name, due)
             budget.take(now_s)
+
+    def _raise_back(self, name: str, now_s: float) -> None:
+        """Write the original value of a limit that has ended while another one goes on."""
+        value, now = self._saved.values[name], self._parameters.values.get(name)
+        wrong = now is not None and not same(now, value)
+        open_set = name in self._parameters.requested()
+        if wrong and not open_set and self._budget(name).left(now_s) >= _WRITES_KEPT:
+            self._parameters.set(name, value)
+            self._budget(name).take(now_s)
 
     def _budget(self, name: str) -> WriteBudget:
         return self._budgets.setdefault(name, WriteBudget())

@@ -370,3 +370,42 @@ def test_a_write_without_an_answer_is_tried_four_times_and_read_again_each_ten_s
     vehicle.answers = True
     vehicle.run(40.0, 50.0, less(20.0))
     assert vehicle.own == {"MOT_BAT_CURR_MAX": 20.0}
+
+
+PX4_SPEEDS = {"MPC_XY_VEL_MAX": 12.0, "MPC_Z_VEL_MAX_UP": 3.0}
+
+
+def test_a_limit_that_begins_while_another_one_holds_is_written_and_restored_alone(
+    tmp_path: Path,
+) -> None:
+    vehicle = Limited(tmp_path, "PX4 multirotor", PX4, **PX4_SPEEDS)
+    fast, slow = less(None, 5.0), less(None, None, 1.0)
+    assert vehicle.run(0.0, 10.0, fast).own == {"MPC_XY_VEL_MAX": 5.0, "MPC_Z_VEL_MAX_UP": 3.0}
+    vehicle.run(10.0, 80.0, fast, slow)
+    assert vehicle.own == {"MPC_XY_VEL_MAX": 5.0, "MPC_Z_VEL_MAX_UP": 1.0}
+    vehicle.run(80.0, 90.0, fast)
+    assert vehicle.own == {"MPC_XY_VEL_MAX": 5.0, "MPC_Z_VEL_MAX_UP": 3.0}
+    assert not vehicle.limiter.idle
+    assert vehicle.run(90.0, 100.0).own == PX4_SPEEDS
+    assert vehicle.limiter.idle
+
+
+def test_the_original_value_of_a_later_limit_is_on_disk_before_it_is_written(
+    tmp_path: Path,
+) -> None:
+    vehicle = Limited(tmp_path, "PX4 multirotor", PX4, **PX4_SPEEDS)
+    fast, slow = less(None, 5.0), less(None, None, 1.0)
+    vehicle.run(0.0, 10.0, fast).run(10.0, 80.0, fast, slow)
+    killed = Limited(tmp_path, "PX4 multirotor", PX4, **vehicle.own)
+    assert killed.run(0.0, 10.0, in_flight=False).own == PX4_SPEEDS
+
+
+def test_a_value_whose_answers_were_lost_is_limited_a_minute_later(tmp_path: Path) -> None:
+    vehicle = copter(tmp_path, MOT_BAT_CURR_MAX=80.0)
+    vehicle.run(0.0, 10.0, less(30.0))
+    vehicle.own["MOT_BAT_CURR_TC"] = 5.0  # answered from now on
+    vehicle.reads.clear()
+    vehicle.run(10.0, 70.0, less(30.0))
+    assert vehicle.own == {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
+    assert [name for _, name in vehicle.reads] == ["MOT_BAT_CURR_TC"]
+    assert vehicle.run(70.0, 75.0).own == {"MOT_BAT_CURR_MAX": 80.0, "MOT_BAT_CURR_TC": 5.0}
