@@ -4,14 +4,19 @@
 An autopilot stores a set parameter over a restart, and the service can be killed: the next start
 restores the values in these files. Values are in the vehicle's own units.
 
-A file is a JSON object: `format` (1) and `values` by parameter name. The format only grows: later
-versions add keys and read every earlier file, also one without `format`, which holds the values
-alone.
+A system id is no identity: most vehicles have 1. A file also has the unique id of the board, if the
+autopilot sends one; its values are restored on that board alone, and are used once the id has been
+received. The values of another board are put aside, and come back with it.
+
+A file is a JSON object: `format` (1), `values` by parameter name and, since 0.2, `uid`. The format
+only grows: later versions add keys and read every earlier file, also one without `format`, which
+holds the values alone.
 """
 
 import json
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,16 @@ from mavlink_bridge.protocol.autopilot import Autopilot
 
 _log = logging.getLogger(__name__)
 _NAME = "vehicle-{}-{}-{}.json"  # HEARTBEAT.autopilot, system id, kind of values
+_ASIDE = "vehicle-{}-{}-{}-of-{}.json"  # the same, and the unique id of another board
 _FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Content of a file."""
+
+    values: dict[str, float]
+    uid: str | None = None  # of the board; None: not known
 
 
 def left_behind(folder: Path) -> bool:
@@ -47,27 +61,39 @@ class SavedParameters:
         self._folder = folder
         self._kind = kind
         self._path = folder  # file of the followed vehicle
+        self._uid: str | None = None  # of its board
         self._damaged = False
+        self._is_doubtful = False  # the file is of another board, or this one's id is not known
 
     def follow(self, autopilot: Autopilot) -> None:
         """Load the values of the followed vehicle when it is another one than before."""
-        path = self._folder / _NAME.format(autopilot.kind, autopilot.system_id, self._kind)
-        if path == self._path:
+        address = autopilot.kind, autopilot.system_id, self._kind
+        path, uid = self._folder / _NAME.format(*address), autopilot.uid
+        if path == self._path and uid in (None, self._uid):
             return
-        self._path = path
-        values = _read(path)
-        self._damaged = values is None
-        self.values = values or {}
+        self._path, self._uid = path, uid
+        found = _read(path)
+        if uid is not None and found is not None:
+            if found.uid not in (None, uid):
+                self._put_aside(path.with_name(_ASIDE.format(*address, found.uid)), found)
+            self._come_back(path.with_name(_ASIDE.format(*address, uid)))
+            found = _read(path)
+        self._damaged = found is None
+        found = found or _File({})
+        self._is_doubtful = found.uid not in (None, uid)
+        self.values = {} if self._is_doubtful else found.values
 
     def save(self, values: dict[str, float]) -> bool:
         """Write original values; return whether they are on disk, so that changes may follow."""
+        if self._is_doubtful:
+            return False
         try:
             make_folder(self._folder)
             if self._damaged:
                 self._path.replace(self._path.with_suffix(".damaged"))
                 self._damaged = False
             with atomic_writer(self._path) as file:
-                json.dump({"format": _FORMAT, "values": values}, file)
+                json.dump({"format": _FORMAT, "values": values} | self._identity(), file)
         except (ConfigError, OSError) as error:
             _log.error("vehicle limits are not changed: %s", error)
             return False
@@ -84,25 +110,45 @@ class SavedParameters:
             pass  # the next start restores the same values again
         self.values = {}
 
+    def _identity(self) -> dict[str, str]:
+        return {} if self._uid is None else {"uid": self._uid}
 
-def _read(path: Path) -> dict[str, float] | None:
-    """Values of a file, empty if there is none, `None` if it is damaged."""
+    def _put_aside(self, aside: Path, found: _File) -> None:
+        _log.error("limits of another board are not restored here: %s in %s", found.values, aside)
+        self._move(self._path, aside)
+
+    def _come_back(self, aside: Path) -> None:
+        """Take up the values of this board, unless the file has newer ones."""
+        if aside.exists() and not self._path.exists():
+            self._move(aside, self._path)
+
+    def _move(self, source: Path, target: Path) -> None:
+        try:
+            source.replace(target)
+        except OSError as error:
+            _log.error("%s cannot be moved: %s", source, error)
+
+
+def _read(path: Path) -> _File | None:
+    """Content of a file, without values if there is none, `None` if it is damaged."""
     try:
-        return _values_of(json.loads(read_bytes(path)))
+        return _content_of(json.loads(read_bytes(path)))
     except FileNotFoundError:
-        return {}
+        return _File({})
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
         _log.error("%s cannot be read; check the limits of the vehicle: %s", path, error)
         return None
 
 
-def _values_of(content: Any) -> dict[str, float]:  # noqa: ANN401 - any JSON
-    found = content
+def _content_of(content: Any) -> _File:  # noqa: ANN401 - any JSON
+    found, uid = content, None
     if isinstance(content, dict) and "format" in content:
-        found = content.get("values")
+        found, uid = content.get("values"), content.get("uid")
     if not isinstance(found, dict):
         raise TypeError("no values by name")
     values = {str(name): float(value) for name, value in found.items()}
     if not all(map(math.isfinite, values.values())):
         raise ValueError("a value is not finite")
-    return values
+    if uid is not None and not (isinstance(uid, str) and uid.isalnum()):  # part of a file name
+        raise TypeError("no unique id")
+    return _File(values, uid)

@@ -50,6 +50,7 @@ class FakeVehicle:
         self.integers: set[str] = set()
         self.armed, self.mode, self.status = True, GUIDED, 4
         self.release = 0
+        self.uid = 0  # of its board; 0: it sends none
         self.vehicle_type = COPTER
         self.lands_by_mission = False  # its mission has a DO_LAND_START
         self.autolands = False  # ArduPlane has AUTOLAND, and the direction of its take-off
@@ -173,7 +174,7 @@ class FakeVehicle:
             zeros = [0] * 8
             self.emit(
                 mavlink.MAVLink_autopilot_version_message(
-                    0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, 0
+                    0, self.release, 0, 0, 0, zeros, zeros, zeros, 0, 0, self.uid
                 )
             )
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters, left_behind
@@ -105,3 +106,98 @@ def test_values_that_cannot_be_written_are_not_saved(
     assert not saved.save(VALUES)
     assert saved.values == {}
     assert "vehicle limits are not changed" in caplog.text
+
+
+def version(uid: int) -> object:
+    zeros = [0] * 8
+    message = mavlink.MAVLink_autopilot_version_message(
+        0, 1, 0, 0, 0, zeros, zeros, zeros, 0, 0, uid
+    )
+    return mavlink.MAVLink(None).decode(bytearray(message.pack(mavlink.MAVLink(None, 1, 1))))
+
+
+def of_board(uid: int | None) -> Autopilot:
+    """An ArduPilot of system 1 on a board; `None`: its id has not been received."""
+    vehicle, followed = FakeVehicle(), Autopilot(1)
+    vehicle.beat()
+    for frame in vehicle.receive(0.0):
+        for message in vehicle._codec.parse_buffer(frame) or ():
+            followed.receive(message, 0.0)
+    if uid is not None:
+        followed.receive(version(uid), 0.0)
+    return followed
+
+
+ONE, OTHER = 0xAB12, 0xCD34
+
+
+def test_the_values_of_another_board_with_the_same_system_id_are_put_aside(tmp_path: Path) -> None:
+    assert loaded(tmp_path, of_board(ONE)).save(VALUES)
+    other = loaded(tmp_path, of_board(OTHER))
+    assert other.values == {}
+    assert other.save({"MOT_BAT_CURR_MAX": 7.0})
+    assert left_behind(tmp_path)
+    assert loaded(tmp_path, of_board(OTHER)).values == {"MOT_BAT_CURR_MAX": 7.0}
+    # Each board has its own again, in whatever order they come back.
+    assert loaded(tmp_path, of_board(ONE)).values == VALUES
+    back = loaded(tmp_path, of_board(OTHER))
+    assert back.values == {"MOT_BAT_CURR_MAX": 7.0}
+    back.discard()
+    back = loaded(tmp_path, of_board(ONE))
+    assert back.values == VALUES
+    back.discard()
+    assert not left_behind(tmp_path)
+
+
+def test_the_values_of_a_board_are_used_once_its_id_has_been_received(tmp_path: Path) -> None:
+    assert loaded(tmp_path, of_board(ONE)).save(VALUES)
+    autopilot = of_board(None)
+    saved = loaded(tmp_path, autopilot)
+    assert saved.values == {}
+    assert not saved.save({"MOT_BAT_CURR_MAX": 30.0})  # a limit, perhaps, and no original value
+    autopilot.receive(version(ONE), 1.0)
+    saved.follow(autopilot)
+    assert saved.values == VALUES
+    assert saved.save(VALUES | {"MOT_BAT_CURR_TC": 4.0})
+
+
+@pytest.mark.parametrize("uid", [None, 0])
+def test_values_without_an_id_are_those_of_the_system(tmp_path: Path, uid: int | None) -> None:
+    autopilot = of_board(uid)
+    saved = loaded(tmp_path, autopilot)
+    assert saved.save(VALUES)
+    autopilot.receive(version(ONE), 1.0)
+    saved.follow(autopilot)
+    assert saved.values == VALUES
+    assert loaded(tmp_path, of_board(OTHER)).values == VALUES
+
+
+def test_a_restart_of_the_autopilot_which_forgets_the_id_is_no_other_board(tmp_path: Path) -> None:
+    saved = loaded(tmp_path, of_board(ONE))
+    assert saved.save(VALUES)
+    saved.follow(of_board(None))
+    assert saved.values == VALUES
+    assert saved.save(VALUES)
+    assert loaded(tmp_path, of_board(OTHER)).values == {}
+
+
+@pytest.mark.parametrize("uid", ["../x", "", 3, []])
+def test_an_id_that_is_none_is_damage(
+    tmp_path: Path, autopilot: Autopilot, uid: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"format": 1, "values": VALUES, "uid": uid}
+    (tmp_path / NAME).write_text(json.dumps(content))
+    assert loaded(tmp_path, autopilot).values == {}
+    assert "cannot be read" in caplog.text
+
+
+def test_a_file_that_cannot_be_put_aside_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert loaded(tmp_path, of_board(ONE)).save(VALUES)
+    (tmp_path / f"vehicle-3-1-limits-of-{ONE:016x}.json").mkdir()
+    saved = loaded(tmp_path, of_board(OTHER))
+    assert saved.values == {}
+    assert not saved.save({"MOT_BAT_CURR_MAX": 7.0})
+    assert "cannot be moved" in caplog.text
+    assert loaded(tmp_path, of_board(ONE)).values == VALUES
