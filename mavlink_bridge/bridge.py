@@ -29,7 +29,7 @@ from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.mission_download import MissionDownload
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import MessageRequester
-from mavlink_bridge.protocol.second_sender import SequenceWatch, Source
+from mavlink_bridge.protocol.second_sender import CopyWatch, SequenceWatch, Source
 from mavlink_bridge.protocol.vehicle_battery import VehicleBattery
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
@@ -131,7 +131,7 @@ class Bridge:
             (one.url, Components(one.link, self._shared, one.options)) for one in telemetry
         ]
         self.counts: Counter[str] = self._components.counts
-        self._sequence = SequenceWatch()  # of the autopilot
+        self._sequence, self._copies = SequenceWatch(), CopyWatch()  # of the autopilot
         self._requester = MessageRequester()
         self._missions = MissionDownload(self._computer)
         self._returns = ReturnParameters()
@@ -316,6 +316,10 @@ class Bridge:
     def _receive(self, message: mavlink.MAVLink_message, received_s: float) -> None:
         now_s = self._pumped_s
         source = message.get_srcSystem(), message.get_srcComponent()
+        by_autopilot = source == (self._autopilot.followed, AUTOPILOT_COMPONENT)
+        if by_autopilot and self._copies.is_late_copy(message, now_s):
+            self.counts["foreign"] += 1
+            return
         others, followed = len(self._autopilot.others), self._autopilot.followed
         ours = self._autopilot.receive(message, received_s)
         self.counts["received" if ours else "foreign"] += 1

@@ -4,7 +4,8 @@
 A router may send our own frames back: those are equal, byte by byte, to a frame that we have sent.
 All others that claim to come from us are of another program that uses the same component, or of a
 forger; every receiver takes its values for ours. Two autopilots with one system id are noticed by
-their sequence numbers, which alternate between two counts.
+their sequence numbers, which alternate between two counts. A frame of the autopilot that comes once
+more, by a slower way, has the mode and the time of a moment ago: it is no news.
 """
 
 import math
@@ -19,6 +20,7 @@ _SEQUENCE = 4  # offset of the sequence number in a MAVLink 2 frame
 _NUMBERS = 256
 _BACKWARD_MAX = 3  # in ten seconds; a restart is one
 _DISORDER = 16  # frames by which UDP may change the order
+_COPY_S = 15.0  # by which a way may be slower
 
 Source = tuple[int, int]  # system, component
 
@@ -65,6 +67,29 @@ class SecondSender:
         if self._noticed is None or now_s - self._noticed[1] > _RECENT_S:
             return None
         return self._noticed[0]
+
+
+class CopyWatch:
+    """Frames of one component that have come before. For one thread."""
+
+    def __init__(self) -> None:
+        self._newest: int | None = None
+        self._frames: dict[int, tuple[bytes, float]] = {}  # last one of each number, and its time
+
+    def is_late_copy(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
+        """Whether a frame has come before, byte by byte, and a later one since.
+
+        A new frame goes on with the numbers, so that an equal one is none of before; a sender that
+        does not count, and a copy that comes at once, are taken.
+        """
+        number, frame = message.get_seq(), bytes(message.get_msgbuf())
+        first, first_s = self._frames.get(number, (b"", now_s))
+        behind = 0 if self._newest is None else (self._newest - number) % _NUMBERS
+        if 0 < behind < _NUMBERS // 2 and first == frame and now_s - first_s <= _COPY_S:
+            return True
+        self._frames[number] = frame, now_s
+        self._newest = number
+        return False
 
 
 class SequenceWatch:

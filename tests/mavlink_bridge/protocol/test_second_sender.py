@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames that claim to come from our components: our own that come back, and a second sender's."""
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import messages
-from mavlink_bridge.protocol.second_sender import SecondSender, SequenceWatch
+from mavlink_bridge.protocol.second_sender import CopyWatch, SecondSender, SequenceWatch
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle, Flight
 from tests.mavlink_bridge.reports import a_report
 
@@ -225,3 +227,90 @@ def test_a_frame_that_comes_twice_is_not_counted() -> None:
     frames = [by_number(200, 1), by_number(100, 2)]
     for step in range(20):
         assert not watch.is_doubled(frames[step % 2], 0.1 * step)
+
+
+# A second way.
+
+
+class TwoWays(FakeVehicle):
+    """A vehicle that counts its frames; a slower way carries each of them once more."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(ARDUPILOT)
+        self.boot_ms, self.delay_s, self.now_s = 90_000, delay_s, 0.0
+        self.under_way: list[tuple[float, bytes]] = []
+
+    def emit(self, message: Any) -> None:  # noqa: ANN401 - a message
+        """Send a message over both ways."""
+        super().emit(message)
+        self._codec.seq = (self._codec.seq + 1) % 256
+        self.under_way.append((self.now_s + self.delay_s, self._out[-1]))
+
+    def receive(self, now_s: float) -> list[bytes]:
+        """Frames of both ways."""
+        self.now_s = now_s
+        late = [frame for due_s, frame in self.under_way if due_s <= now_s]
+        self.under_way = [one for one in self.under_way if one[0] > now_s]
+        return super().receive(now_s) + late
+
+
+RETURN, LAND = (
+    ActionRequest(Action(Severity.CRITICAL, do), (0, int(do), 1), "cell_critical")
+    for do in (ActionKind.RETURN, ActionKind.LAND)
+)
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 0.8, 1.2, 3.0, 5.0, 12.0])
+def test_copies_over_a_slower_way_are_no_pilot_and_no_restart(
+    tmp_path: Path, delay_s: float
+) -> None:
+    vehicle = TwoWays(delay_s)
+    flight = Flight(vehicle, tmp_path)
+    flight.fly(15.0)
+    flight.requests = (RETURN,)
+    flight.fly(15.0)
+    assert vehicle.commands == [(20, 0)]
+    # What the slower way has held up comes at once.
+    vehicle.under_way = [(vehicle.now_s, frame) for _, frame in vehicle.under_way]
+    flight.fly(15.0)
+    flight.requests = (LAND, RETURN)
+    flight.fly(5.0)
+    assert vehicle.commands == [(20, 0), (21, 0)]
+    control = flight.bridge.vehicle_control
+    assert control is not None
+    assert control.sent is not None
+    assert control.sent.obeyed
+    assert flight.bridge._autopilot.restarts == 0
+    assert flight.bridge.pump(flight.now_s).second_sender is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "late"),
+    [
+        ([1, 2, 1], True),
+        ([1, 2, 3, 128, 2], True),
+        ([1, 1], False),  # at once
+        ([1, 2, 130, 1], False),  # as far ahead as back: it goes on after a loss
+        ([0, 0, 0], False),  # a sender that does not count
+    ],
+)
+def test_a_copy_is_late_if_a_later_frame_has_come(numbers: list[int], *, late: bool) -> None:
+    watch = CopyWatch()
+    found = [watch.is_late_copy(by_number(number, number), 1.0) for number in numbers]
+    assert found == [False] * (len(numbers) - 1) + [late]
+
+
+def test_an_equal_frame_is_a_copy_for_fifteen_seconds() -> None:
+    for after_s, late in ((15.0, True), (15.1, False)):
+        watch = CopyWatch()
+        watch.is_late_copy(by_number(7, 0), 10.0)
+        watch.is_late_copy(by_number(8, 0), 10.0)
+        assert watch.is_late_copy(by_number(7, 0), 10.0 + after_s) == late
+
+
+def test_a_restart_of_the_numbers_is_no_copy() -> None:
+    watch = CopyWatch()
+    for number in range(100, 110):
+        assert not watch.is_late_copy(by_number(number, number), 1.0)
+    for number in (0, 1, 100, 101):  # other content
+        assert not watch.is_late_copy(by_number(number, 500), 2.0)
