@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dronebms.core.flight_plan import ItemKind
 from dronebms.core.report import Action, ActionKey, ActionKind, ActionRequest
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.flight_modes import EVASIVE_MODES, action_of_mode
@@ -44,13 +45,31 @@ def activity(vehicle: VehicleState, sent: SentCommand | None = None) -> ActionKi
     mode = vehicle.mode or ""
     found = action_of_mode(mode)
     by_failsafe = vehicle.failsafe and mode == "AUTO" and vehicle.vehicle_class in _PLANES
-    if vehicle.landing or by_failsafe:
+    if vehicle.landing or by_failsafe or _plane_lands_by_mission(vehicle):
         found = ActionKind.LAND
     elif _failsafe_waits(vehicle):
         found = ActionKind.RETURN
     elif sent is not None and sent.obeyed and mode in (*sent.modes, "AUTO"):
         found = max(found, sent.do)
     return found
+
+
+def _plane_lands_by_mission(vehicle: VehicleState) -> bool:
+    """Whether ArduPlane flies to the landing item of its mission, where it is committed to land.
+
+    It reports no landing in EXTENDED_SYS_STATE. A return would climb away from the runway, and
+    DO_LAND_START begin the approach again; its own battery failsafe does neither. A quadplane on
+    its wing may be far from its landing, and lands anywhere: there the item alone does not count.
+    Source: ArduPlane events.cpp `handle_battery_failsafe`, `already_landing`; GCS_MAVLink_Plane.cpp
+    `landed_state`.
+    """
+    number, items = vehicle.mission_item, None if vehicle.plan is None else vehicle.plan.items
+    if vehicle.mode != "AUTO" or number is None or items is None or number >= len(items):
+        return False
+    committed = vehicle.vehicle_class == "ArduPlane" or (
+        vehicle.vehicle_class == "QuadPlane" and vehicle.on_wing is False
+    )
+    return committed and items[number].kind is ItemKind.LAND
 
 
 def _failsafe_waits(vehicle: VehicleState) -> bool:

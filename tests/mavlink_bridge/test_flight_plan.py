@@ -7,6 +7,7 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.clock import VirtualClock
+from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
@@ -223,3 +224,22 @@ def test_an_autopilot_that_acts_on_the_time_receives_its_bound_unless_configured
     flight.fly(5.0)
     times_s = [m.time_remaining for m in vehicle.received if m.get_type() == "BATTERY_STATUS"]
     assert times_s[-1] == expected
+
+
+@pytest.mark.parametrize(("item_number", "commands"), [(1, [(189, 0)]), (3, [])])
+def test_a_plane_on_its_final_approach_is_not_sent_around(
+    tmp_path: Path, item_number: int, commands: list[tuple[int, int]]
+) -> None:
+    """ArduPlane reports no landing: the item that it flies to shows it."""
+    vehicle = MissionVehicle(ARDUPILOT)
+    vehicle.vehicle_type, vehicle.lands_by_mission, vehicle.mode = PLANE, True, 10  # AUTO
+    places = ((47.0, 8.0, 0.0), (47.01, 8.0, 50.0), (47.02, 8.0, 0.0))
+    start, land = item(189), item(21, at=places[2])
+    vehicle.lists[MISSION] = [item(16, at=places[0]), item(16, at=places[1]), start, land]
+    vehicle.seq = item_number
+    flight = Flight(vehicle, tmp_path)
+    flight.fly(20.0)
+    action = Action(Severity.EMERGENCY, ActionKind.LAND)
+    flight.requests = (ActionRequest(action, (0, 2, 20.0), "cell_emergency"),)
+    flight.fly(5.0)
+    assert vehicle.commands == commands

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from mavlink_bridge.vehicle.command_state import Phase
@@ -158,6 +159,46 @@ def test_a_worse_event_has_its_own_command_and_the_earlier_one_is_not_repeated()
         decide([request(ActionKind.RETURN, (0, 2, 2))], FLYING, second.sent, 91.0).send
         is ActionKind.RETURN
     )
+
+
+LANDING_ITEM = (
+    MissionItem(ItemKind.OTHER),
+    MissionItem(ItemKind.WAYPOINT),
+    MissionItem(ItemKind.LANDING_START),
+    MissionItem(ItemKind.LAND),
+)
+
+
+@pytest.mark.parametrize(
+    ("vehicle_class", "mode", "item", "on_wing", "lands"),
+    [
+        ("ArduPlane", "AUTO", 3, True, True),
+        ("ArduPlane", "AUTO", 3, None, True),
+        ("ArduPlane", "AUTO", 1, True, False),
+        ("ArduPlane", "AUTO", 4, True, False),  # of another mission than the one received
+        ("ArduPlane", "AUTO", None, True, False),
+        ("ArduPlane", "LOITER", 3, True, False),  # a pilot goes around
+        ("QuadPlane", "AUTO", 3, False, True),
+        ("QuadPlane", "AUTO", 3, True, False),
+        ("QuadPlane", "AUTO", 3, None, False),
+        ("ArduCopter", "AUTO", 3, False, False),  # reports its landing
+    ],
+)
+def test_a_plane_that_flies_to_its_landing_item_is_landing(
+    vehicle_class: str, mode: str, item: int | None, *, on_wing: bool | None, lands: bool
+) -> None:
+    vehicle = replace(
+        in_mode(mode),
+        vehicle_class=vehicle_class,
+        mission_item=item,
+        on_wing=on_wing,
+        landing=False,
+        plan=FlightPlan(items=LANDING_ITEM),
+    )
+    for do in (ActionKind.RETURN, ActionKind.LAND):
+        assert (refusal(do, vehicle) == "vehicle is landing") == lands
+    for plan in (None, FlightPlan()):
+        assert refusal(ActionKind.LAND, replace(vehicle, plan=plan)) is None
 
 
 vehicles = st.builds(
