@@ -7,21 +7,26 @@ chosen it; every other change is a pilot's, on a remote control or at a ground s
 
 | phase                          | event                                           | next       |
 |--------------------------------|-------------------------------------------------|------------|
-| SENT, REFUSED                  | acknowledged: accepted                          | ACCEPTED   |
-| SENT                           | acknowledged: refused                           | REFUSED    |
-| SENT, REFUSED, LAPSED          | mode complies                                   | OBEYED     |
+| SENT, UNANSWERED, REFUSED      | acknowledged: accepted                          | ACCEPTED   |
+| SENT, UNANSWERED               | acknowledged: refused                           | REFUSED    |
+| SENT                           | the former mode, SETTLE_S after it was sent     | UNANSWERED |
+| SENT to LAPSED, but for OBEYED | mode complies                                   | OBEYED     |
 | ACCEPTED                       | mode complies, or follows the commanded one     | OBEYED     |
 | OBEYED                         | own change to a mode that complies or follows   | OBEYED     |
 | OBEYED, ACCEPTED               | another own change                              | LAPSED     |
-| SENT, REFUSED, LAPSED          | own change                                      | the same   |
+| UNOBEYED, SENT, LAPSED         | own change                                      | the same   |
 | SENT, ACCEPTED, OBEYED, LAPSED | pilot's change                                  | OVERRIDDEN |
-| REFUSED                        | pilot's change (nothing was obeyed)             | the same   |
+| UNOBEYED                       | pilot's change (nothing was obeyed)             | the same   |
 | ACCEPTED                       | the former mode, SETTLE_S after the answer      | OVERRIDDEN |
 | ACCEPTED                       | the former mode, by a failsafe                  | LAPSED     |
-| SENT, REFUSED, LAPSED          | command repeated                                | SENT       |
+| UNANSWERED, REFUSED            | its event is over                               | ENDED      |
+| UNOBEYED, SENT, LAPSED         | command repeated                                | SENT       |
 | all                            | vehicle disarmed                                | no command |
 | all but OVERRIDDEN for 2 s     | autopilot restarted                             | no command |
 
+UNOBEYED are UNANSWERED, REFUSED and ENDED: a pilot cannot override what has had no effect. If the
+vehicle has obeyed an earlier command of ours, a pilot overrides that: then there is no ENDED, and
+UNANSWERED and REFUSED become OVERRIDDEN as SENT does.
 OVERRIDDEN ends with disarming alone: a pilot who has taken over sees what the vehicle flies over,
 and keeps the command also when a more urgent action is requested. The alarms continue.
 """
@@ -51,11 +56,16 @@ class Phase(StrEnum):
     """Phase of the last mode command."""
 
     SENT = "sent"  # no evidence yet
+    UNANSWERED = "unanswered"  # neither an answer nor the mode: lost, or not carried out
     ACCEPTED = "accepted"  # acknowledged; no heartbeat has shown the mode
     REFUSED = "refused"  # by the last of its commands, or the next one is due
     OBEYED = "obeyed"  # a heartbeat has shown the mode
     LAPSED = "lapsed"  # the autopilot has left the mode by itself
     OVERRIDDEN = "overridden"  # a pilot has chosen another mode since
+    ENDED = "ended"  # unanswered or refused until its event was over
+
+
+UNOBEYED = frozenset((Phase.UNANSWERED, Phase.REFUSED, Phase.ENDED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class SentCommand:
     accepted_s: float = 0.0
     overridden_s: float = 0.0
     recent_s: tuple[tuple[int, float], ...] = ()  # kind and time of the commands in a minute
+    obeyed_before: bool = False  # an earlier command of ours was, and no pilot has overridden it
 
     @property
     def obeyed(self) -> bool:
@@ -98,9 +109,9 @@ class SentCommand:
         if result == mavlink.MAV_RESULT_IN_PROGRESS:
             return self
         if result == mavlink.MAV_RESULT_ACCEPTED:
-            waiting = self.phase in (Phase.SENT, Phase.REFUSED)
+            waiting = self.phase in (Phase.SENT, Phase.UNANSWERED, Phase.REFUSED)
             return replace(self, phase=Phase.ACCEPTED, accepted_s=now_s) if waiting else self
-        if self.phase is not Phase.SENT:
+        if self.phase not in (Phase.SENT, Phase.UNANSWERED):
             return self
         return replace(self, phase=Phase.REFUSED, means=0 if last else self.means + 1)
 
@@ -128,6 +139,11 @@ class SentCommand:
             overridden_s=now_s if began else self.overridden_s,
         )
 
+    def after_event(self) -> "SentCommand":
+        """Copy after the end of its event: what was not obeyed by then never will be."""
+        unobeyed = self.phase in (Phase.UNANSWERED, Phase.REFUSED) and not self.obeyed_before
+        return replace(self, phase=Phase.ENDED) if unobeyed else self
+
     def after_restart(self, now_s: float) -> "SentCommand | None":
         """Copy after a restart of the autopilot: it has forgotten the mode, a pilot has not.
 
@@ -143,21 +159,29 @@ class SentCommand:
         return commanded or action_of_mode(mode) >= self.do
 
     def _after_heartbeat(self, vehicle: VehicleState, mode: str, heartbeat_s: float) -> Phase:
+        if self.overridden or self.phase is Phase.ENDED:
+            return self.phase
         before = self.mode_before if self.mode is None else self.mode
-        if self.overridden or (mode == before and not self.complies(mode)):
-            settled = heartbeat_s >= self.accepted_s + SETTLE_S
-            if self.phase is not Phase.ACCEPTED or not settled:
-                return self.phase
-            return Phase.LAPSED if vehicle.failsafe else Phase.OVERRIDDEN
+        if mode == before and not self.complies(mode):
+            return self._after_former_mode(vehicle, heartbeat_s)
         if mode == before or (self.complies(mode) and not self.obeyed):
             return Phase.OBEYED
         if self._is_choice(before, mode, vehicle):
-            return Phase.REFUSED if self.phase is Phase.REFUSED else Phase.OVERRIDDEN
+            idle = self.phase in UNOBEYED and not self.obeyed_before
+            return self.phase if idle else Phase.OVERRIDDEN
         if self.phase not in (Phase.ACCEPTED, Phase.OBEYED):
             return self.phase
         own_mode = not vehicle.failsafe and mode not in EVASIVE_MODES
         follows = own_mode and self._follows_commanded(before, mode, vehicle)
         return Phase.OBEYED if follows or self.complies(mode) else Phase.LAPSED
+
+    def _after_former_mode(self, vehicle: VehicleState, heartbeat_s: float) -> Phase:
+        """Phase after a heartbeat that shows no change of the mode."""
+        if self.phase is Phase.SENT and heartbeat_s >= self.t_s + SETTLE_S:
+            return Phase.UNANSWERED
+        if self.phase is not Phase.ACCEPTED or heartbeat_s < self.accepted_s + SETTLE_S:
+            return self.phase
+        return Phase.LAPSED if vehicle.failsafe else Phase.OVERRIDDEN
 
     def _is_choice(self, before: str, mode: str, vehicle: VehicleState) -> bool:
         """Whether a pilot has changed the mode, and not the autopilot itself."""

@@ -14,7 +14,12 @@ from dronebms.core.report import Action, ActionKey, ActionKind, ActionRequest
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.flight_modes import EVASIVE_MODES, action_of_mode
 from mavlink_bridge.protocol.vehicle_classes import class_named
-from mavlink_bridge.vehicle.command_state import HEARTBEAT_MAX_AGE_S, Phase, SentCommand
+from mavlink_bridge.vehicle.command_state import (
+    HEARTBEAT_MAX_AGE_S,
+    UNOBEYED,
+    Phase,
+    SentCommand,
+)
 
 __all__ = ["Decision", "SentCommand", "decide", "refusal"]
 
@@ -121,8 +126,10 @@ def decide(
         sent: `Decision.sent` of the previous step.
         now_s: time of the loop.
     """
-    sent = None if sent is None else sent.updated(vehicle, now_s)
     commands = [one for one in requests if one.action.do >= ActionKind.REDUCE]
+    sent = None if sent is None else sent.updated(vehicle, now_s)
+    if sent is not None and sent.key not in [one.key for one in commands]:
+        sent = sent.after_event()
     if not commands:
         return Decision(None, "no action requested", None, sent)
     most = max(commands, key=lambda one: one.action.do)
@@ -135,8 +142,8 @@ def decide(
         if isinstance(retry, str):
             return Decision(None, retry, most, sent)
         do, tries = retry
-    elif sent is not None and _has_had_its_command(most.key, sent):
-        return Decision(None, "command already sent for this event", most, sent)
+    elif sent is not None and (reason := _after_another(most.key, do, sent, vehicle)) is not None:
+        return Decision(None, reason, most, sent)
     reason = refusal(do, vehicle, sent) or _too_many(do, most.action, sent, now_s)
     if reason is not None:
         return Decision(None, reason, most, sent)
@@ -168,12 +175,29 @@ def _retry(
         return action.escalate, 1
     # A mode that has changed since is a decision of the pilot, who has seen the refusal.
     again = vehicle.mode == sent.mode_before and now_s - sent.t_s >= action.cooldown_s
-    return (sent.do, 1) if again else f"vehicle does not comply, tries: {sent.tries}"
+    return (sent.do, 1) if again else _not_complying(sent)
 
 
-def _has_had_its_command(key: ActionKey, sent: SentCommand) -> bool:
-    """Whether this event has had its command; of each row the last event is known."""
-    return key in (*sent.earlier, sent.key)
+def _after_another(
+    key: ActionKey, do: ActionKind, sent: SentCommand, vehicle: VehicleState
+) -> str | None:
+    """Reason against a command after the one of another event; of each row the last is known.
+
+    An event has had its command if the vehicle obeyed it, or a pilot overrode it. A command that a
+    more urgent one replaced before that is sent again once the vehicle is left with it alone.
+    """
+    if key in sent.earlier:
+        return "command already sent for this event"
+    if do < sent.do and sent.phase in (Phase.SENT, Phase.ACCEPTED):
+        return "waiting for the vehicle"
+    began_before = do <= sent.do and key[2] < sent.t_s
+    if began_before and sent.phase in UNOBEYED and vehicle.mode != sent.mode_before:
+        return _not_complying(sent)
+    return None
+
+
+def _not_complying(sent: SentCommand) -> str:
+    return f"vehicle does not comply, tries: {sent.tries}"
 
 
 def _too_many(do: ActionKind, action: Action, sent: SentCommand | None, now_s: float) -> str | None:
@@ -199,8 +223,12 @@ def _next(
     """State after a command that is sent now."""
     row = class_named(vehicle.vehicle_class)
     earlier, means, recent_s = dict[tuple[int, int], float](), 0, [(int(do), now_s)]
+    obeyed_before = False
     if sent is not None:
-        for battery, number, began_s in (*sent.earlier, sent.key):
+        without_effect = sent.phase is Phase.SENT or sent.phase in UNOBEYED
+        obeyed_before = sent.obeyed_before or not without_effect
+        had = () if without_effect else (sent.key,)
+        for battery, number, began_s in (*sent.earlier, *had):
             earlier[battery, number] = began_s
         recent_s = [one for one in sent.recent_s if now_s - one[1] < _BUDGET_S] + recent_s
         if (sent.key, sent.do) == (key, do):
@@ -220,4 +248,5 @@ def _next(
         modes=commands[means].modes if commands else (),
         mode_by_failsafe=vehicle.failsafe is True,
         recent_s=tuple(recent_s),
+        obeyed_before=obeyed_before,
     )

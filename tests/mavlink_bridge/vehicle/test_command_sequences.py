@@ -22,9 +22,9 @@ LIKELY = ("ArduCopter", "PX4 multirotor", "QuadPlane", "ArduRover")
 ACCEPTED, FAILED = 0, 4
 
 
-def request(do: ActionKind, number: int = 1) -> ActionRequest:
+def request(do: ActionKind, began_s: float) -> ActionRequest:
     action = Action(Severity.CRITICAL, do, cooldown_s=0.0)
-    return ActionRequest(action, (0, int(do), number), "cell_critical")
+    return ActionRequest(action, (0, int(do), began_s), "cell_critical")
 
 
 @dataclass
@@ -38,12 +38,13 @@ class Model:
     by_pilot: bool = False  # since it obeyed us
     obeyed: bool = False  # since the last disarming
     refuses: bool = False
+    lost: int = 0  # frames to it that the link loses from now on
     now_s: float = 0.0
     mode_s: float = 0.0
     seen: VehicleState | None = None
     seen_s: float = 0.0
     sent: SentCommand | None = None
-    numbers: dict[ActionKind, int] = field(default_factory=dict)
+    began_s: dict[ActionKind, float] = field(default_factory=dict)  # the last event of each kind
     requested: set[ActionKind] = field(default_factory=set)
     commands: list[tuple[float, ActionKind]] = field(default_factory=list)
 
@@ -64,7 +65,7 @@ class Model:
                 mode_age_s=self.now_s - self.mode_s,
             )
         vehicle = self._state()
-        requests = [request(do, self.numbers.get(do, 1)) for do in sorted(self.requested)]
+        requests = [request(do, self.began_s.get(do, 0.0)) for do in sorted(self.requested)]
         decision = decide(requests, vehicle, self.sent, self.now_s)
         self.sent = decision.sent
         if decision.send is not None and decision.send is not ActionKind.REDUCE:
@@ -85,13 +86,17 @@ class Model:
         assert vehicle.heartbeat_age_s <= 2.0
         assert action_of_mode(vehicle.mode) < do
         assert do in self.requested
-        assert not self.by_pilot, "a pilot is overruled"
+        # What no heartbeat has shown cannot be known.
+        assert not self.by_pilot or self.seen_s < self.mode_s, "a pilot is overruled"
 
     def _obey(self, do: ActionKind, *, answer: bool) -> None:
         row = class_named(self.kind)
         assert row is not None
         assert self.sent is not None
         means = row.commands(do)
+        if self.lost:
+            self.lost -= 1
+            return
         if self.armed and not self.refuses:
             self.change(means[self.sent.means].modes[0])
             self.obeyed = True
@@ -119,6 +124,7 @@ events = st.lists(
         st.sampled_from(
             ["none"] * 6
             + ["return", "land", "end", "pilot", "own", "failsafe", "disarm", "arm", "refuse"]
+            + ["lose"]
         ),
         st.integers(0, 30),
         st.integers(1, 12),
@@ -135,9 +141,10 @@ def play(model: Model, steps: list[tuple[str, int, int, bool]]) -> None:
     modes = [one.name for one in MODE_TABLES[row.firmware or ""]]
     for event, number, times, heartbeat in steps:
         one = modes[number % len(modes)]
+        model.lost = number % 4 if event == "lose" else model.lost
         if event in ("return", "land"):
             do = ActionKind[event.upper()]
-            model.numbers[do] = model.numbers.get(do, 0) + 1
+            model.began_s[do] = model.now_s
             model.requested.add(do)
         elif event == "end":
             model.requested.clear()
@@ -182,8 +189,34 @@ def test_a_due_landing_is_never_missed(kind: str, steps: list[tuple[str, int, in
     model = start(kind)
     play(model, [one for one in steps if one[0] not in ("pilot", "disarm", "refuse")])
     model.requested.add(ActionKind.LAND)
-    model.numbers[ActionKind.LAND] = model.numbers.get(ActionKind.LAND, 0) + 1
+    model.began_s[ActionKind.LAND] = model.now_s
     for _ in range(150):  # also with an earlier budget used up
+        model.step(heartbeat=True, answer=True)
+    assert action_of_mode(model.mode) is ActionKind.LAND or model.mode == "AUTO"
+
+
+without_effect = st.lists(
+    st.tuples(st.sampled_from(["return", "land", "pilot", "own"]), st.integers(0, 30)), max_size=8
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.sampled_from(LIKELY), without_effect)
+def test_a_due_landing_is_never_missed_after_commands_without_effect(
+    kind: str, steps: list[tuple[str, int]]
+) -> None:
+    """Commands are lost or refused, their events end, and a pilot flies on: that is no override."""
+    model = start(kind)
+    for event, number in steps:
+        model.lost, model.refuses = (99, False) if number % 2 else (0, True)
+        play(model, [(event, number, 4, True), ("end", 0, 8, True)])
+    model.lost, model.refuses = 0, False
+    assert not model.obeyed
+    if action_of_mode(model.mode) is ActionKind.LAND:
+        return
+    model.requested.add(ActionKind.LAND)
+    model.began_s[ActionKind.LAND] = model.now_s
+    for _ in range(150):
         model.step(heartbeat=True, answer=True)
     assert action_of_mode(model.mode) is ActionKind.LAND or model.mode == "AUTO"
 

@@ -48,6 +48,11 @@ def after(command: SentCommand, state: VehicleState, now_s: float = SENT_S + 1.0
         (Phase.SENT, FAILED, Phase.REFUSED),
         (Phase.SENT, DENIED, Phase.REFUSED),
         (Phase.SENT, IN_PROGRESS, Phase.SENT),
+        (Phase.UNANSWERED, ACCEPTED, Phase.ACCEPTED),  # late
+        (Phase.UNANSWERED, FAILED, Phase.REFUSED),
+        (Phase.UNANSWERED, IN_PROGRESS, Phase.UNANSWERED),
+        (Phase.ENDED, ACCEPTED, Phase.ENDED),
+        (Phase.ENDED, FAILED, Phase.ENDED),
         (Phase.ACCEPTED, FAILED, Phase.ACCEPTED),  # of an earlier try
         (Phase.OBEYED, ACCEPTED, Phase.OBEYED),
         (Phase.OBEYED, FAILED, Phase.OBEYED),
@@ -70,10 +75,10 @@ def test_the_next_command_of_the_class_is_due_after_a_refusal() -> None:
     assert (last.phase, last.means) == (Phase.REFUSED, 0)
 
 
-UNANSWERED = (Phase.SENT, Phase.REFUSED, Phase.LAPSED)
+OPEN = (Phase.SENT, Phase.UNANSWERED, Phase.REFUSED, Phase.LAPSED)
 
 
-@pytest.mark.parametrize("phase", [*UNANSWERED, Phase.ACCEPTED, Phase.OBEYED])
+@pytest.mark.parametrize("phase", [*OPEN, Phase.ACCEPTED, Phase.OBEYED])
 @pytest.mark.parametrize("mode", ["RTL", "SMART_RTL", "AUTO_RTL", "LAND"])
 def test_a_vehicle_complies_in_a_mode_as_urgent(phase: Phase, mode: str) -> None:
     assert after(sent(phase, mode), vehicle(mode)) is Phase.OBEYED
@@ -103,7 +108,7 @@ OWN_CHANGES = [  # class, mode before, mode after
 
 
 @pytest.mark.parametrize(("kind", "before", "mode"), OWN_CHANGES)
-@pytest.mark.parametrize("phase", UNANSWERED)
+@pytest.mark.parametrize("phase", OPEN)
 def test_a_change_of_its_own_before_it_obeys_is_no_pilot(
     phase: Phase, kind: str, before: str, mode: str
 ) -> None:
@@ -184,9 +189,12 @@ def test_a_pilot_also_chooses_another_return_or_leaves_a_landing() -> None:
 
 
 @pytest.mark.parametrize(("kind", "before", "mode"), PILOTS_CHANGES)
-def test_a_pilot_cannot_override_a_refused_command(kind: str, before: str, mode: str) -> None:
-    command = sent(Phase.REFUSED, before, before=before)
-    assert after(command, vehicle(mode, kind=kind)) is Phase.REFUSED
+@pytest.mark.parametrize("phase", [Phase.UNANSWERED, Phase.REFUSED, Phase.ENDED])
+def test_a_pilot_cannot_override_a_command_without_effect(
+    phase: Phase, kind: str, before: str, mode: str
+) -> None:
+    command = sent(phase, before, before=before)
+    assert after(command, vehicle(mode, kind=kind)) is phase
 
 
 def test_the_former_mode_after_an_acceptance_is_a_pilot_once_it_has_settled() -> None:
@@ -196,7 +204,6 @@ def test_the_former_mode_after_an_acceptance_is_a_pilot_once_it_has_settled() ->
     assert after(command, vehicle("AUTO"), late) is Phase.OVERRIDDEN
     stale = replace(vehicle("AUTO"), heartbeat_age_s=1.0)  # received before it could show it
     assert after(command, stale, late + 0.9) is Phase.ACCEPTED
-    assert after(sent(Phase.SENT, "AUTO"), vehicle("AUTO"), 99.0) is Phase.SENT
     landing = sent(Phase.ACCEPTED, "RTL", do=ActionKind.LAND, before="RTL", modes=("LAND",))
     assert after(landing, vehicle("RTL", failsafe=True), late) is Phase.LAPSED
 
@@ -295,3 +302,26 @@ def test_a_mode_of_the_command_complies_only_if_it_is_answered_or_new(mode: str)
         assert replace(command, phase=phase).complies(mode)
     assert not command.complies("GUIDED")
     assert command.complies("LAND")
+
+
+def test_a_command_is_unanswered_once_a_heartbeat_could_show_its_mode() -> None:
+    command, due_s = sent(Phase.SENT, "AUTO"), SENT_S + SETTLE_S
+    assert after(command, vehicle("AUTO"), due_s - 0.1) is Phase.SENT
+    assert after(command, vehicle("AUTO"), due_s) is Phase.UNANSWERED
+    stale = replace(vehicle("AUTO"), heartbeat_age_s=1.0)  # received before it could show it
+    assert after(command, stale, due_s + 0.9) is Phase.SENT
+    # Without heartbeats nothing is known: a pilot may have ended what was carried out meanwhile.
+    assert after(command, vehicle("GUIDED"), 500.0) is Phase.OVERRIDDEN
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_what_had_no_effect_ends_with_its_event(phase: Phase) -> None:
+    command = sent(phase, "AUTO")
+    ended = command.after_event()
+    if phase not in (Phase.UNANSWERED, Phase.REFUSED):
+        assert ended is command
+        return
+    assert ended.phase is Phase.ENDED
+    for mode in ("RTL", "GUIDED", "LAND", "AUTO"):  # whatever a pilot flies for the next hour
+        assert after(ended, vehicle(mode), 3600.0) is Phase.ENDED
+    assert ended.updated(replace(vehicle("RTL"), armed=False), 11.0) is None

@@ -72,6 +72,12 @@ def test_a_reduction_stays_in_force_and_changes_no_mode() -> None:
         assert (decision.send, decision.sent) == (ActionKind.REDUCE, None)
 
 
+def left_by_itself(decision: Decision) -> SentCommand:
+    """The command of a decision, once obeyed and left by the autopilot."""
+    assert decision.sent is not None
+    return replace(decision.sent, phase=Phase.LAPSED)
+
+
 def flown(
     requests: list[ActionRequest], modes: dict[float, VehicleState], until_s: float
 ) -> list[tuple[float, ActionKind]]:
@@ -149,16 +155,91 @@ def test_a_worse_event_has_its_own_command_and_the_earlier_one_is_not_repeated()
         request(ActionKind.LAND, (1, 3, 1), retries=0),
     )
     first = decide([home], FLYING, None, 0.0)
-    second = decide([home, down], FLYING, first.sent, 1.0)
-    assert (first.send, second.send) == (ActionKind.RETURN, ActionKind.LAND)
-    for t_s in range(2, 90):
-        second = decide([home], FLYING, second.sent, float(t_s))
-        assert second.send is None
-    assert second.reason == "command already sent for this event"
-    assert (
-        decide([request(ActionKind.RETURN, (0, 2, 2))], FLYING, second.sent, 91.0).send
-        is ActionKind.RETURN
+    assert first.send is ActionKind.RETURN
+    second = decide([home, down], in_mode("RTL"), first.sent, 1.0)
+    assert second.send is ActionKind.LAND
+    assert decide([home], in_mode("LAND"), second.sent, 2.0).reason == (
+        "command already sent for this event"
     )
+    for t_s in range(2, 90):
+        second = decide([home], in_mode("RTL"), second.sent, float(t_s))
+        assert (second.send, second.reason) == (None, "command already sent for this event")
+
+
+@pytest.mark.parametrize("result", [None, mavlink.MAV_RESULT_TEMPORARILY_REJECTED])
+@pytest.mark.parametrize("over", [True, False])
+def test_a_pilot_overrides_the_return_that_a_landing_without_effect_should_replace(
+    result: int | None, *, over: bool
+) -> None:
+    home = request(ActionKind.RETURN, (0, 2, 1))
+    down = request(ActionKind.LAND, (1, 3, 2))
+    sent = decide([home], FLYING, None, 1.0).sent
+    for t_s in (2.0, 5.0, 8.0, 11.0):
+        sent = decide([home, down], in_mode("RTL"), sent, t_s).sent
+        if result is not None and sent is not None:
+            sent = sent.acknowledged(result, t_s + 0.5)
+    assert sent is not None
+    assert (sent.do, sent.tries, sent.obeyed_before) == (ActionKind.LAND, 3, True)
+    requests = [home] if over else [home, down]
+    sent = decide(requests, in_mode("RTL"), sent, 14.0).sent
+    decision = decide(requests, in_mode("LOITER"), sent, 20.0)
+    assert decision.send is None
+    assert decision.sent is not None
+    assert decision.sent.overridden
+    worse = request(ActionKind.LAND, (1, 3, 30))
+    assert decide([worse], in_mode("LOITER"), decision.sent, 30.0).send is None
+
+
+@pytest.mark.parametrize("result", [None, mavlink.MAV_RESULT_TEMPORARILY_REJECTED])
+def test_a_return_is_sent_again_after_a_landing_in_its_place_that_had_no_effect(
+    result: int | None,
+) -> None:
+    home = request(ActionKind.RETURN, (0, 2, 1))
+    down = request(ActionKind.LAND, (1, 3, 2))
+    first = decide([home], FLYING, None, 1.0)
+    second = decide([home, down], FLYING, first.sent, 2.0)
+    assert (first.send, second.send) == (ActionKind.RETURN, ActionKind.LAND)
+    sent = second.sent
+    assert sent is not None
+    if result is None:
+        # The landing may be carried out: a return does not take its place.
+        waiting = decide([home], FLYING, sent, 4.4)
+        assert (waiting.send, waiting.reason) == (None, "waiting for the vehicle")
+    else:
+        sent = sent.acknowledged(result, 2.5)
+    times_s = (5.1, 8.1, 11.1, 14.1)
+    for t_s in times_s[:2]:
+        decision = decide([home], FLYING, sent, t_s)
+        assert decision.send is ActionKind.RETURN
+        sent = decision.sent
+    assert sent is not None
+    assert (sent.tries, sent.key) == (2, home.key)
+
+
+def test_a_pilot_who_has_seen_the_refusals_keeps_the_mode_of_an_earlier_event() -> None:
+    home = request(ActionKind.RETURN, (0, 2, 1))
+    down = request(ActionKind.LAND, (1, 3, 2))
+    sent = decide([home, down], FLYING, decide([home], FLYING, None, 1.0).sent, 2.0).sent
+    assert sent is not None
+    sent = sent.acknowledged(mavlink.MAV_RESULT_TEMPORARILY_REJECTED, 2.5)
+    decision = decide([home], in_mode("LOITER"), sent, 10.0)
+    assert (decision.send, decision.reason) == (None, "vehicle does not comply, tries: 1")
+    worse = request(ActionKind.LAND, (1, 3, 20))
+    assert decide([home, worse], in_mode("LOITER"), decision.sent, 20.0).send is ActionKind.LAND
+    later = request(ActionKind.RETURN, (0, 2, 20))
+    assert decide([later], in_mode("LOITER"), decision.sent, 20.0).send is ActionKind.RETURN
+
+
+@pytest.mark.parametrize("do", [ActionKind.RETURN, ActionKind.LAND])
+def test_a_command_that_was_lost_blocks_no_later_event_when_the_pilot_flies_on(
+    do: ActionKind,
+) -> None:
+    """The event ended before the second try; the mode changes long afterwards."""
+    sent = decide([request(ActionKind.RETURN, (0, 2, 1))], FLYING, None, 1.0).sent
+    for t_s, mode in ((2.0, "AUTO"), (4.0, "AUTO"), (60.0, "LOITER"), (300.0, "RTL"), (400.0, "")):
+        sent = decide([], in_mode(mode or "GUIDED"), sent, t_s).sent
+    decision = decide([request(do, (0, 3, 500))], in_mode("GUIDED"), sent, 500.0)
+    assert decision.send is do
 
 
 LANDING_ITEM = (
@@ -238,11 +319,11 @@ def test_the_rules_hold_for_any_sequence_of_requests_and_states(
 
 
 def test_the_events_with_a_command_are_sorted_plain_data() -> None:
-    sent = None
+    sent: SentCommand | None = None
     for index in (3, 1, 2):
         event = (index, 2, 1)
         do = ActionKind.LAND if index == 2 else ActionKind.RETURN
-        sent = decide([request(do, event)], FLYING, sent, 10.0 * index).sent
+        sent = left_by_itself(decide([request(do, event)], FLYING, sent, 10.0 * index))
     assert sent is not None
     assert sent.earlier == ((1, 2, 1), (3, 2, 1))
 
@@ -422,9 +503,10 @@ def test_a_command_knows_whether_a_failsafe_had_chosen_the_mode(*, failsafe: boo
 
 
 def test_of_each_row_the_last_event_is_known_to_have_had_its_command() -> None:
-    sent = None
+    sent: SentCommand | None = None
     for number, event in enumerate(((0, 2, 1), (0, 3, 2), (0, 2, 3), (1, 2, 4))):
-        sent = decide([request(ActionKind.LAND, event)], FLYING, sent, 100.0 * number).sent
+        row = request(ActionKind.LAND, event)
+        sent = left_by_itself(decide([row], FLYING, sent, 100.0 * number))
     assert sent is not None
     assert (sent.key, sent.earlier) == ((1, 2, 4), ((0, 2, 3), (0, 3, 2)))
     for event in ((0, 2, 3), (0, 3, 2)):
