@@ -243,13 +243,18 @@ class Bridge:
             state = self._with_plan(state, now_s)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
-        if self.settings.acting_enabled and not self._restoring:
-            for command in self._resets.due(self._autopilot, state, now_s):
-                self._components.send(None, command, now_s)
-        for severity, text in self._resets.take_texts():
-            self._announce(text, severity, now_s)
+        self._reset_monitors(state, now_s)
         self._report_arming(state, now_s)
         return state
+
+    def _reset_monitors(self, state: VehicleState, now_s: float) -> None:
+        """Send what clears the battery monitors of the vehicle after a swap."""
+        if self.settings.acting_enabled and not self._restoring:
+            for command in self._resets.due(self._autopilot, state, now_s):
+                if not self._components.send(None, command, now_s):
+                    self._resets.unsent()
+        for severity, text in self._resets.take_texts():
+            self._announce(text, severity, now_s)
 
     def _pump_telemetry(self, now_s: float) -> None:
         """Answer what arrives on the other links; nothing there is the vehicle."""
@@ -423,7 +428,8 @@ class Bridge:
     def _control(self, control: VehicleControl, state: VehicleState, now_s: float) -> None:
         enabled = self.settings.acting_enabled and not self._restoring
         for message in control.step(self._autopilot, state, now_s, enabled=enabled):
-            self._send_to_autopilot(message, now_s)
+            if not self._send_to_autopilot(message, now_s):
+                control.unsent(message, now_s)
         for severity, text in control.take_texts():
             self._announce(text, severity, now_s)
 
@@ -433,6 +439,6 @@ class Bridge:
         for _, components in self._telemetry:
             components.add_text(text, severity, now_s)
 
-    def _send_to_autopilot(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+    def _send_to_autopilot(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         old = is_for_version_1(message)
-        self._components.send(BATTERIES[0] if old else None, message, now_s)
+        return self._components.send(BATTERIES[0] if old else None, message, now_s)

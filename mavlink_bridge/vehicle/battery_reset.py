@@ -107,6 +107,11 @@ class BatteryReset:
             return [command(autopilot.system_id, BATTERY_RESET, *values, attempt=reset.tries - 1)]
         return []
 
+    def unsent(self) -> None:
+        """Take back the command of the last step, which the link did not accept: it is no try."""
+        latest = max(self._pending.values(), key=lambda reset: reset.sent_s)
+        latest.tries -= 1
+
     def receive(self, message: mavlink.MAVLink_message) -> None:
         """Read an acknowledgement of the autopilot to this computer."""
         if message.get_type() != "COMMAND_ACK" or message.command != BATTERY_RESET:

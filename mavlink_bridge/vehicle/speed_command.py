@@ -109,6 +109,16 @@ class SpeedCommand:
         else:
             self._texts.append(f"speed change refused: {result_label(answer.result)}")
 
+    def unsent(self) -> None:
+        """Take back the command of the last step, which the link did not accept."""
+        if self._unanswered is None:
+            return
+        phase, _ = self._unanswered
+        self._unanswered = None
+        phase.tries, phase.due_s = phase.tries - 1, -math.inf
+        for by in (by for by, one in self._phases.items() if one is phase):
+            self._commanded_s[by].pop()
+
     def step(
         self,
         requests: Sequence[ActionRequest],

@@ -66,6 +66,8 @@ class VehicleControl:
         self.parameters = Parameters()
         self._limiter = ParameterLimiter(self.parameters, folder)
         self._speeds = SpeedCommand(self.parameters, folder)
+        # Mode command of the last step, and the state before it.
+        self._taken: tuple[mavlink.MAVLink_message, SentCommand | None] | None = None
         self._requests: dict[int, tuple[ActionRequest, ...]] = {}
         self._labels: dict[str, str] = {}  # of the limits behind requests
         self._last_reason = ""
@@ -108,7 +110,7 @@ class VehicleControl:
     ) -> list[mavlink.MAVLink_message]:
         """Messages to send now; if not `enabled`, only those that restore the vehicle."""
         requests = [one for some in self._requests.values() for one in some] if enabled else []
-        vehicle = self._classified(vehicle, autopilot)
+        vehicle, before = self._classified(vehicle, autopilot), self.sent
         if self.sent is None or not autopilot.resumed(now_s):
             decision = decide(requests, vehicle, self.sent, now_s)
         else:
@@ -116,6 +118,7 @@ class VehicleControl:
         self.sent = decision.sent
         self._announce_pilot(now_s)
         messages = self._commands(decision, autopilot, vehicle, now_s)
+        self._taken = None if decision.send is None or not messages else (messages[0], before)
         self._report(decision, now_s)
         if autopilot.online_since_s(now_s) is not None:
             reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
@@ -130,6 +133,22 @@ class VehicleControl:
             bytewise = autopilot.stack.bytewise_integers
             messages += self.parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
+
+    def unsent(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        """Take back a command of the last step that the link did not accept: it is no try.
+
+        The vehicle has not received it: it is neither refused nor overridden, and a
+        landing does not follow a return that was never sent.
+        """
+        if message.get_type() != "COMMAND_LONG":
+            return
+        if self._taken is not None and message is self._taken[0]:
+            do = None if self.sent is None else self.sent.do
+            self.sent = self._taken[1]
+            if do is not None:
+                self._announce(_NOTICE, f"{do.name}: link does not accept it", now_s)
+        elif message.command == mavlink.MAV_CMD_DO_CHANGE_SPEED:
+            self._speeds.unsent()
 
     def _look_at(self, autopilot: Autopilot, now_s: float) -> None:
         """Take up a vehicle, again after each restart of its autopilot."""
@@ -183,7 +202,8 @@ class VehicleControl:
             one = self._means(sent, vehicle)[sent.means]
             self._heartbeat_s = now_s
             return [command(system, one.number, *one.values, attempt=sent.tries - 1)]
-        waits = sent.phase in (Phase.SENT, Phase.ACCEPTED) and now_s - sent.t_s <= _HEARTBEATS_S
+        open_phases = Phase.SENT, Phase.UNANSWERED, Phase.ACCEPTED
+        waits = sent.phase in open_phases and now_s - sent.t_s <= _HEARTBEATS_S
         if not waits or now_s - self._heartbeat_s < _HEARTBEAT_PERIOD_S:
             return []
         self._heartbeat_s = now_s
@@ -205,7 +225,8 @@ class VehicleControl:
         if sent.means >= len(means) or means[sent.means].number != answer.command:
             return
         last = sent.means + 1 == len(means)
-        if answer.result not in _SUCCESS and last and sent.phase is Phase.SENT:
+        waits = sent.phase in (Phase.SENT, Phase.UNANSWERED)
+        if answer.result not in _SUCCESS and last and waits:
             text = f"{sent.do.name} refused: {result_label(answer.result)}"
             self._announce(_WARNING, text, now_s)
         self.sent = sent.acknowledged(answer.result, now_s, last=last)

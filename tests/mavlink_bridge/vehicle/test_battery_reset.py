@@ -257,6 +257,17 @@ def test_three_seconds_on_the_ground_come_first_and_three_between_two_tries() ->
     assert bench.at(16.0) == []
 
 
+def test_a_command_that_the_link_did_not_accept_is_no_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    swap = Swap().fly(5.0)
+    swap.packs[0] = NEW
+    monkeypatch.setattr(swap.vehicle, "send", lambda *_: False)  # a full link
+    swap.fly(60.0)
+    monkeypatch.undo()
+    assert swap.texts() == []
+    assert swap.fly(10.0).vehicle.resets == [(1.0, 97.0)]
+    assert swap.texts() == ["battery monitor 1 was reset"]
+
+
 def test_a_swap_is_logged_with_the_number_of_its_battery(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     bench = Bench({0: 5, 1: 7})

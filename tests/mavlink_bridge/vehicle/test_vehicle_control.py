@@ -907,3 +907,62 @@ def test_texts_of_refusals_and_arming_fit_one_statustext() -> None:
         assert len(f"RETURN: {reason}") <= 50
     for pct in (-1, 5):
         assert len(f"no go: battery 1: {withhold_reason(PX4_STACK, pct, armed=False)}") <= 50
+
+
+# A link that refuses frames.
+
+
+class Deaf(FakeVehicle):
+    """A vehicle whose link carries its frames, and accepts none while `full`."""
+
+    full = False
+
+    def send(self, data: bytes, now_s: float) -> bool:
+        """Take a frame unless the link is full."""
+        return not self.full and super().send(data, now_s)
+
+
+def full_from(flight: Flight, *requests: ActionRequest, seconds: float) -> Deaf:
+    """The link is full while the requests begin."""
+    vehicle = flight.vehicle
+    assert isinstance(vehicle, Deaf)
+    vehicle.full, flight.requests = True, requests
+    flight.fly(seconds)
+    vehicle.full = False
+    return vehicle
+
+
+def test_a_command_that_the_link_did_not_accept_is_no_try_and_leads_to_no_landing(
+    tmp_path: Path,
+) -> None:
+    flight = flying(tmp_path, Deaf())
+    action = Action(Severity.CRITICAL, ActionKind.RETURN, retries=1, escalate=ActionKind.LAND)
+    vehicle = full_from(flight, ActionRequest(action, (0, 0, 1), "cell_critical"), seconds=20.0)
+    flight.fly(3.0)
+    assert (vehicle.commands, vehicle.mode) == ([(20, 0)], RTL)
+    assert flight.texts().count("RETURN: link does not accept it") == 1
+
+
+def test_a_pilot_does_not_override_a_command_that_the_link_did_not_accept(tmp_path: Path) -> None:
+    flight = flying(tmp_path, Deaf())
+    vehicle = full_from(flight, HOME, seconds=2.0)
+    vehicle.full, vehicle.mode = True, LOITER
+    flight.fly(3.0)
+    vehicle.full = False
+    flight.fly(3.0)
+    assert (vehicle.commands, vehicle.mode) == ([(20, 0)], RTL)
+    vehicle.mode = LOITER  # now a pilot has
+    flight.fly(60.0)
+    assert (vehicle.commands, vehicle.mode) == ([(20, 0)], LOITER)
+
+
+def test_a_speed_that_the_link_did_not_accept_is_no_try(tmp_path: Path) -> None:
+    vehicle = Deaf(WPNAV_SPEED=1000.0)
+    vehicle.speed_m_s = 9.0
+    flight = flying(tmp_path, vehicle)
+    flight.requests = less(None, 8.9)
+    flight.fly(3.0)  # the vehicle's own speed is read
+    full_from(flight, *less(None, 4.0), seconds=60.0)
+    assert vehicle.speeds == []
+    flight.fly(3.0)
+    assert vehicle.speeds == [(1.0, 4.0)]
