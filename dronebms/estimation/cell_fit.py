@@ -39,6 +39,7 @@ from dronebms.estimation.cell_model import (
     kelvin_of,
 )
 from dronebms.estimation.cell_parameters import CellParameters, Matrix, Vector, matrix
+from dronebms.estimation.full_charge import added_by_full_charge
 from dronebms.estimation.least_squares import (
     FitSample,
     LeastSquares,
@@ -420,7 +421,7 @@ class CellFit:
         """Take in the full charge capacity that a gauge reports, or take it back (None)."""
         _, known_before = self._full_charge()
         self._full_ah = full_ah
-        reported, known = self._full_charge()
+        pull, known = self._full_charge()
         if not known_before and not known:
             return
         if self._rows:
@@ -429,21 +430,22 @@ class CellFit:
         information = self._information.copy()
         information[CAPACITY, CAPACITY] += known
         self.P = np.linalg.inv(information)
-        push = known * (reported - self._prior_x[CAPACITY])
+        push = pull - known * self._prior_x[CAPACITY]
         self.x[FAST:] = (self._prior_x + self.P[:, CAPACITY] * push)[FAST:]
         self._fitted[FAST:], self._covariance = self.x[FAST:], self.P.copy()
         self._settle()
 
     def _full_charge(self) -> tuple[float, float]:
-        """(Ln of the capacity by the gauge's full charge capacity, information on it)."""
+        """(Information times ln, information) on the capacity by the gauge's full charge."""
         if self._full_ah is None or self._has_lost:  # it is of the pack as it was
             return 0.0, 0.0
+        c, prior = self.model.parameters, float(self._prior_x[CAPACITY])
         reported = math.log(self._full_ah * 3600.0 / self.model.capacity_as)
-        variance = self.model.parameters.sd_full**2
-        limit = _FULL_GATE * (variance + self.model.covariance[CAPACITY, CAPACITY])
-        if (reported - self._prior_x[CAPACITY]) ** 2 > limit:  # it is not this pack's
+        limit = _FULL_GATE * (c.sd_full**2 + self.model.covariance[CAPACITY, CAPACITY])
+        if (reported - prior) ** 2 > limit:  # it is not this pack's
             return 0.0, 0.0
-        return reported, 1 / variance
+        variance = float(np.linalg.inv(self._information)[CAPACITY, CAPACITY])
+        return added_by_full_charge(prior, variance, reported, c)
 
     def _begin(self) -> None:
         """Make the present state the prior of the readings to come."""
@@ -604,10 +606,14 @@ class CellFit:
         if not self._rows:
             return
         rows, x, information = np.array(self._rows), self._fitted.copy(), self._information
-        strayed = (x[CAPACITY] - self._prior_x[CAPACITY]) ** 2 * information[CAPACITY, CAPACITY]
-        if strayed > _STRAYED**2:  # a minimum of its own: start again from what is likely
+        pull, known = full = self._full_charge()
+        own = information[CAPACITY, CAPACITY]
+        likely = (own * self._prior_x[CAPACITY] + pull) / (own + known)
+        if (x[CAPACITY] - likely) ** 2 * (own + known) > _STRAYED**2:
+            # A minimum of its own: start again from what is likely.
             x, iterations = self._prior_x.copy(), _MORE_ITERATIONS
-        problem = self._problem(rows)
+            x[CAPACITY] = likely
+        problem = self._problem(rows, full)
         if self._median_variances or problem.stands_out(x):
             x = np.concatenate([x, self._gap])
         both, covariance = problem.solve(x, iterations)
@@ -637,13 +643,13 @@ class CellFit:
         self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
         self._settle()
 
-    def _problem(self, rows: Array) -> LeastSquares:
+    def _problem(self, rows: Array, full: tuple[float, float]) -> LeastSquares:
         prior = Prior(
             self._prior_x,
             self._information,
             self._prior_gap,
             self._rest_gap,
-            self._full_charge(),
+            full,
             self._steps.ratio(),
         )
         return LeastSquares(self.model, rows, prior, self._spread())

@@ -82,7 +82,7 @@ class Prior(NamedTuple):
     information: Array  # on it
     gap: Array  # c, l and g of `cell_gap`
     rest_gap: tuple[float, float]  # c by the voltages at rest, information on it
-    full: tuple[float, float]  # ln of the capacity that a gauge reports, information on it
+    full: tuple[float, float]  # by the gauge's full charge: information times ln, information
     steps: tuple[float, float] | None  # ratio of the immediate resistance, its variance
 
 
@@ -151,10 +151,10 @@ class LeastSquares:
         if has_gap:
             usual = prior_state(both)
             start = prior_state(np.concatenate([start, prior.gap]))
-        information, (full, known_full) = prior.information.copy(), prior.full
+        information, (pull_full, known_full) = prior.information.copy(), prior.full
         pull = -(information @ (usual - start))
         information[CAPACITY, CAPACITY] += known_full
-        pull[CAPACITY] += known_full * (full - usual[CAPACITY])
+        pull[CAPACITY] += pull_full - known_full * usual[CAPACITY]
         if has_gap:
             gaps = self._gap_v, by[:, CHARGE], self._used_frac, sag_v
             size = gap_size(*(values[self._compared] for values in gaps))

@@ -68,6 +68,12 @@ class ModelParameters:
     # Of a gauge's charge at rest, more where the cells can correct it in flight.
     sd_gauge: Mapping[str, float] = _rows(0.03, 0.03, 0.05, 0.03)
     sd_full: float = 0.374  # ln; of a gauge's full charge
+    # Packs that are worn and whose gauge has learned it: their share, ln of what is left relative
+    # to a sound one, its standard deviation, that of the full charge.
+    worn_frac: float = 0.1
+    worn_capacity: float = -0.4
+    sd_worn: float = 0.25
+    sd_worn_full: float = 0.1
     sd_widened: float = 0.15  # added to the charge after a long disagreement
 
     # Added from flight to flight: FAST, SLOW, CAPACITY, DEPTH, WARMTH, then the knots in volts.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packs that fail: a weak cell, lost parallel cells. Flown by the simulated plant."""
+"""Packs that fail: a weak cell, lost parallel cells, a worn pack. Flown by the simulated plant."""
 
 import numpy as np
 import pytest
 
-from benchmarks.hard_packs import Flight, flown, judged, world_of
+from benchmarks.hard_packs import WORN_LEARNED, Flight, flown, judged, world_of
 from dronebms.core.report import CellState, Estimate
 from dronebms.estimation.cell_model import CAPACITY, FAST, SIZE, SLOW
 from dronebms.estimation.cell_parameters import CellParameters
@@ -62,6 +62,13 @@ def test_a_lost_string_shortens_the_time_within_15_seconds(lost: Flight) -> None
     assert after < 1.1 * (lost.end_s - 315)
     assert after < before / 2
     assert judged(lost).error < 0.7
+
+
+def test_a_worn_pack_is_one_when_its_gauge_reports_what_is_left_of_it() -> None:
+    result = judged(flown(world_of(WORN_LEARNED, SEED, vary=False)))
+    assert result.error < 0.35
+    assert result.holds > 0.85
+    assert abs(result.charge_high) < 0.1
 
 
 def residuals(
