@@ -23,6 +23,7 @@ from smartbattery.snapshot import Snapshot
 
 _MAX_LOG_ODDS = 4.0
 _MAX_EVIDENCE = 6.0
+_LEAST_LIKELY = 1e-9
 _MIN_SHARE = 1e-3
 _SD_EMPTY_FRAC = 0.05  # what a compensated gauge reports at the end, of its full charge
 _SD_COUNT_FRAC = 0.08
@@ -212,15 +213,20 @@ def _stands_still(claim: tuple[float, float], charge: GaugeCharge, sample: Sampl
 
 
 def initial_log_odds(full_frac: float, c: ModelParameters) -> float:
-    """Log odds of a compensated gauge by its full charge capacity over the rated one."""
+    """Log odds of a compensated gauge by its full charge capacity over the rated one.
+
+    A counter reports little of a worn pack.
+    """
     ln_full = math.log(full_frac)
-    odds = math.log(c.compensated_frac / (1 - c.compensated_frac))
-    for sign, mean, sd in (
-        (-1, c.counted_full, c.sd_counted_full),
-        (1, c.usable_full, c.sd_usable_full),
-    ):
-        odds -= sign * (0.5 * ((ln_full - mean) / sd) ** 2 + math.log(sd))
-    return min(max(odds, -_MAX_LOG_ODDS), _MAX_EVIDENCE)
+
+    def likely(mean: float, sd: float) -> float:
+        return math.exp(-0.5 * ((ln_full - mean) / sd) ** 2) / sd
+
+    worn = likely(c.counted_full + c.worn_capacity, math.hypot(c.sd_worn, c.sd_worn_full))
+    counted = (1 - c.worn_frac) * likely(c.counted_full, c.sd_counted_full) + c.worn_frac * worn
+    compensated = likely(c.usable_full, c.sd_usable_full)
+    odds = c.compensated_frac * compensated / ((1 - c.compensated_frac) * counted + _LEAST_LIKELY)
+    return min(max(math.log(odds + _LEAST_LIKELY), -_MAX_LOG_ODDS), _MAX_EVIDENCE)
 
 
 def log_odds_at_end(odds: float, charge: GaugeCharge, charge_frac: float) -> float:
