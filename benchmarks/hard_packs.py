@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges the time to empty of packs that fail: `python benchmarks/hard_packs.py FIRST LAST [SCENARIO ...]`.
 
-Flies the scenarios (default: a weak cell, a lost string, a worn pack, and `worn_learned`: a worn pack of 55 to 85 %
+Flies the scenarios (default: a weak cell, a lost string, a worn pack, and `worn_learned`: a worn pack of 45 to 85 %
 of its capacity, drawn by the seed, whose gauge reports it) with the seeds FIRST to LAST - 1, each until
 the pack is empty: its way home is as long as that. The estimator has learned nothing and reads the gauge once a
 second, without bus and service. The truth is the time until the end of discharge of docs/predictions.md. From a third
@@ -33,7 +33,7 @@ from sim.plant.scenario import Scenario, load_scenario
 from smartbattery.snapshot import Identity, Snapshot
 
 SCENARIOS = "weak_cell", "lost_string", "worn_pack"
-WORN_LEARNED, LEARNED_LEFT = "worn_learned", (0.55, 0.85)
+WORN_LEARNED, LEARNED_LEFT = "worn_learned", (0.45, 0.85)
 LAST_S, FIRST_FRAC, DRAWS = 7200.0, 1 / 3, 2000
 # Of varied flights: capacity of the weak or worn cells, what its resistance grows by over the loss.
 LEFT, GROWN = (0.4, 0.9), (0.3, 1.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dronebms.estimation.full_charge import added_by_full_charge
+from dronebms.estimation.gauge_fusion import initial_log_odds
 from dronebms.estimation.model_parameters import FITTED
 
 PRIOR, VARIANCE = FITTED.mean_capacity, FITTED.sd_capacity**2
@@ -58,3 +59,11 @@ def test_no_full_charge_makes_the_capacity_less_certain_than_anything() -> None:
     for reported in np.linspace(-3.0, 1.0, 81):
         _, sd = posterior(float(reported))
         assert 0.0 < sd < 0.5
+
+
+def test_a_small_full_charge_is_a_worn_pack_or_a_compensated_gauge() -> None:
+    """A counter is the usual gauge, so that the flight decides which of both it is."""
+    assert initial_log_odds(1.0, FITTED) < -2.0
+    for full_frac in (0.4, 0.5, 0.6):
+        assert -2.0 < initial_log_odds(full_frac, FITTED) < 1.0
+    assert initial_log_odds(1e-6, FITTED) == -4.0

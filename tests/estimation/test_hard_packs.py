@@ -64,8 +64,9 @@ def test_a_lost_string_shortens_the_time_within_15_seconds(lost: Flight) -> None
     assert judged(lost).error < 0.7
 
 
-def test_a_worn_pack_is_one_when_its_gauge_reports_what_is_left_of_it() -> None:
-    result = judged(flown(world_of(WORN_LEARNED, SEED, vary=False)))
+@pytest.mark.parametrize("seed", [SEED, SEED + 8])  # 62 and 48 % of the capacity are left
+def test_a_worn_pack_is_one_when_its_gauge_reports_what_is_left_of_it(seed: int) -> None:
+    result = judged(flown(world_of(WORN_LEARNED, seed, vary=False)))
     assert result.error < 0.35
     assert result.holds > 0.85
     assert abs(result.charge_high) < 0.1
