@@ -20,6 +20,7 @@ chosen it; every other change is a pilot's, on a remote control or at a ground s
 | ACCEPTED                       | the former mode, SETTLE_S after the answer      | OVERRIDDEN |
 | ACCEPTED                       | the former mode, by a failsafe                  | LAPSED     |
 | UNANSWERED, REFUSED            | its event is over                               | ENDED      |
+| ENDED                          | its event goes on, as after a restart           | UNANSWERED |
 | UNOBEYED, SENT, LAPSED         | command repeated                                | SENT       |
 | all                            | vehicle disarmed                                | no command |
 | all but OVERRIDDEN for 2 s     | autopilot restarted                             | no command |
@@ -139,8 +140,13 @@ class SentCommand:
             overridden_s=now_s if began else self.overridden_s,
         )
 
-    def after_event(self) -> "SentCommand":
-        """Copy after the end of its event: what was not obeyed by then never will be."""
+    def by_event(self, *, active: bool) -> "SentCommand":
+        """Copy by whether its event goes on: what was not obeyed at its end never will be.
+
+        Before the first report after a restart, and while actions are off, no event is active.
+        """
+        if active:
+            return replace(self, phase=Phase.UNANSWERED) if self.phase is Phase.ENDED else self
         unobeyed = self.phase in (Phase.UNANSWERED, Phase.REFUSED) and not self.obeyed_before
         return replace(self, phase=Phase.ENDED) if unobeyed else self
 

@@ -128,8 +128,8 @@ def decide(
     """
     commands = [one for one in requests if one.action.do >= ActionKind.REDUCE]
     sent = None if sent is None else sent.updated(vehicle, now_s)
-    if sent is not None and sent.key not in [one.key for one in commands]:
-        sent = sent.after_event()
+    if sent is not None:
+        sent = sent.by_event(active=any(one.key == sent.key for one in commands))
     if not commands:
         return Decision(None, "no action requested", None, sent)
     most = max(commands, key=lambda one: one.action.do)

@@ -317,7 +317,10 @@ def test_a_command_is_unanswered_once_a_heartbeat_could_show_its_mode() -> None:
 @pytest.mark.parametrize("phase", list(Phase))
 def test_what_had_no_effect_ends_with_its_event(phase: Phase) -> None:
     command = sent(phase, "AUTO")
-    ended = command.after_event()
+    assert command.by_event(active=True).phase is (
+        Phase.UNANSWERED if phase is Phase.ENDED else phase
+    )
+    ended = command.by_event(active=False)
     if phase not in (Phase.UNANSWERED, Phase.REFUSED):
         assert ended is command
         return

@@ -242,6 +242,20 @@ def test_a_command_that_was_lost_blocks_no_later_event_when_the_pilot_flies_on(
     assert decision.send is do
 
 
+def test_a_command_whose_event_goes_on_after_a_pause_is_waited_for_again() -> None:
+    """As after a restart, before the first report, and while actions are off."""
+    home = request(ActionKind.RETURN, (0, 2, 1), retries=0)
+    sent = decide([home], FLYING, None, 1.0).sent
+    for requests, t_s in (([home], 4.0), ([], 5.0), ([home], 6.0)):
+        sent = decide(requests, FLYING, sent, t_s).sent
+    assert sent is not None
+    late = decide([home], in_mode("RTL"), sent.acknowledged(mavlink.MAV_RESULT_ACCEPTED, 6.5), 7.0)
+    assert late.reason == "vehicle has complied"
+    pilot = decide([home], in_mode("LOITER"), late.sent, 20.0).sent
+    assert pilot is not None
+    assert pilot.overridden
+
+
 LANDING_ITEM = (
     MissionItem(ItemKind.OTHER),
     MissionItem(ItemKind.WAYPOINT),
