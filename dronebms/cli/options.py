@@ -8,7 +8,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _UNUSABLE = 2
+_UNRECOGNIZED = "unrecognized arguments: "  # as argparse words it
 _STATE_DIR = "/var/lib/dronebms"
 _MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
 _MAX_PORT = 65535
@@ -58,24 +59,34 @@ class _Parser(argparse.ArgumentParser):
         else:
             super()._print_message(message, file)
 
+    def parse_known_args(  # type: ignore[override]  # of its overloads those in use
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """The options; arguments of no use end the program here, where the command is known."""
+        options, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"{_UNRECOGNIZED}{' '.join(rest)}")
+        return options, rest
+
     def error(self, message: str) -> NoReturn:
         """End with one sentence, which names the nearest command or option of a mistyped one."""
-        near = f"; did you mean {meant}?" if (meant := _meant(message)) else ""
-        text = f"{self.prog}: {message}{near}; see {self.prog} --help"
+        hint = _hint(message, list(self._option_string_actions))
+        text = f"{self.prog}: {message}{hint}; see {self.prog} --help"
         self.exit(_UNUSABLE, f"{printable(text)}\n")
 
 
-def _meant(message: str) -> str | None:
-    """Command or option that is nearest to the mistyped one of an error of argparse."""
-    place = r"argument COMMAND: invalid choice: '|unrecognized arguments: "
-    found = re.match(rf"(?:{place})([\w-]+)", message)
+def _hint(message: str, options: Sequence[str]) -> str:
+    """What was meant by a mistyped command, or by an option that the parser does not have."""
+    found = re.match(rf"(?:argument COMMAND: invalid choice: '|{_UNRECOGNIZED})([\w-]+)", message)
     if found is None:
-        return None
-    commands = [page.name for page in PAGES]
-    named = ["--help", "--version", *(name for row in OPTIONS for name in row.names.split())]
-    options = [name for name in named if name.startswith("-")]
-    known = options if found[1].startswith("-") else commands
-    return next(iter(difflib.get_close_matches(found[1], known, n=1)), None)
+        return ""
+    word = found[1]
+    known = options if word.startswith("-") else [page.name for page in PAGES]
+    having = " ".join(row.commands for row in OPTIONS if word in row.names.split()).split()
+    if word.startswith("-") and having:
+        return f"; it is an option of {', '.join(having)}"
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _speed(text: str) -> float | str:

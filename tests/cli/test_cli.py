@@ -198,6 +198,28 @@ def test_a_mistyped_command_or_option_gets_the_nearest_one(
     assert asked == ([] if meant is None else [meant])
 
 
+UNKNOWN = "unrecognized arguments: "
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("--headless sim", f"dronebms: {UNKNOWN}--headless; it is an option of sim, sitl"),
+        ("sim -c a.toml", f"dronebms sim: {UNKNOWN}-c a.toml; it is an option of run, check, sitl"),
+        ("check --bell", "dronebms check: the following arguments are required: -c/--config"),
+        ("sim hover", f"dronebms sim: {UNKNOWN}hover"),
+        ("replay a.csv b.csv", f"dronebms replay: {UNKNOWN}b.csv"),
+    ],
+)  # fmt: skip
+def test_an_argument_of_no_use_names_the_command_and_where_it_belongs(
+    dronebms: Shell, line: str, complaint: str
+) -> None:
+    done = dronebms(*line.split())
+    assert (done.code, done.out) == (2, "")
+    command = complaint.partition(":")[0]
+    assert done.err == f"{complaint}; see {command} --help\n"
+
+
 # ---------------------------------------------------------------------- sim
 
 
