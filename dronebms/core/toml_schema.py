@@ -51,6 +51,7 @@ _LENGTHS = ("too_short", "too_long")
 _TABLES = ("model_type", "dataclass_type", "dict_type")
 _LENGTH = re.compile(r"at (?:least|most) (\d+)")
 _MOST_NAMES = 20  # that an error sentence lists
+_NEAR = 0.5  # share of equal letters from which on a key is a likely slip of another one
 _MOST_ERRORS = 100  # that are listed
 _MOST_CHARS = 4096  # of a line
 
@@ -187,8 +188,10 @@ def _sentence(
     if kind == "missing":
         return f"{key} is needed"
     if kind == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), _keys(model, place[:-1]), n=1, cutoff=0.0)
-        return f"{key} is not a known key" + (f"; the nearest is {near[0]}" if near else "")
+        known = _keys(model, place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1, cutoff=_NEAR)
+        hint = f"; the nearest is {near[0]}" if near else f"; known are {', '.join(known)}"
+        return f"{key} is not a known key" + (hint if known else "")
     if kind == _SENTENCE:
         return f"{key}: {message}" if key else message
     expected = _expected(kind, message, place, given)
@@ -200,6 +203,8 @@ def _expected(kind: str, message: str, place: tuple[int | str, ...], given: obje
     """What is expected, in words of the file."""
     if kind in _LISTS and isinstance(given, dict):
         return f"[[{place[-1]}]] in place of [{place[-1]}]: there may be several"
+    if kind in _TABLES and isinstance(given, list):
+        return f"[{place[-1]}] in place of [[{place[-1]}]]: there is one"
     if kind in _TABLES:
         return "a table of keys"
     length = _LENGTH.search(message) if kind in _LENGTHS else None

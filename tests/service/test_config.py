@@ -191,7 +191,8 @@ severity = "bad"
         "mavlink.system_id: expected greater than or equal to 1, not 0",
         "limit.1.id: expected one of 70 names, of which hot is the nearest, not 'hott'",
         "limit.1.severity: expected one of info, warning, critical, emergency, not 'bad'",
-        "colour is not a known key; the nearest is topology",
+        "colour is not a known key; known are battery, mavlink, vehicle, status, recording, state, "
+        "limit, action, charger, metrics, mqtt, dronecan, topology",
     ]
 
 
@@ -224,7 +225,7 @@ severity = "bad"
             "cutoff_cell_v = 3300",
             "battery.1.cutoff_cell_v: expected 1.5 to 4.2 V (in millivolts? then write 3.3), not",
         ),
-        ("serial = 1", "battery.1.serial is not a known key; the nearest is "),
+        ("serial = 1", "battery.1.serial is not a known key; known are bus, "),
     ],
 )
 def test_a_value_of_the_wrong_kind_or_size_is_named_with_what_was_expected(
@@ -393,7 +394,7 @@ def test_a_bus_is_a_device_or_a_simulation(bus: str) -> None:
         ('id = "hot"\nseverity = "ok"', "limit.1.severity: expected one of info, warning"),
         ('id = "hot"\nseverity = 3', "limit.1.severity: expected a valid string, not 3"),
         ("trip = 3.0", "limit.1.id is needed"),
-        ('id = "hot"\nlevel = 3.0', "limit.1.level is not a known key; the nearest is "),
+        ('id = "hot"\nlevel = 3.0', "limit.1.level is not a known key; known are id, trip, "),
     ],
 )
 def test_an_impossible_change_of_a_limit_is_rejected(lines: str, complaint: str) -> None:
@@ -416,6 +417,14 @@ def test_a_socket_path_that_is_too_long_is_rejected() -> None:
         (
             BATTERY.replace("[[battery]]", "[battery]"),
             "battery: expected [[battery]] in place of [battery]: there may be several",
+        ),
+        (
+            BATTERY + '[[state]]\ndir = "x"\n',
+            "state: expected [state] in place of [[state]]: there is one",
+        ),
+        (
+            BATTERY + "[status]\nbaud = 57600\n",
+            "status.baud is not a known key; known are socket",
         ),
         ('battery = ["sim:hover"]\n', "battery.1: expected a table of keys, not 'sim:hover'"),
         (BATTERY + '[state]\ndir = ""\n', "state.dir: expected at least 1 character, not ''"),
