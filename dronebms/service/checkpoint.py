@@ -9,6 +9,9 @@ A checkpoint of another boot is not restored: a small computer without a clock o
 with the date at which it stopped, so no date proves how long the pack was out of sight. Latched
 limits are restored in any case, because they do not depend on time.
 
+The file belongs to one configuration. After the end of its run it waits half a minute for the next
+one: another service that tries again all the time would else take the place of one that restarts.
+
 The content is JSON with a format number for each part (`dronebms.core.state`). Times in seconds of
 the loop's clock and of the boot clock, which includes suspend.
 """
@@ -33,6 +36,7 @@ _PLACE_BYTES = 1 << 20
 _MARK = b"DBK2"
 _OLD_MARK = b"DBK1"
 _MAX_TRIES = 3
+_HELD_S = 30.0  # after the end of a run, for its restart
 _STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
 _log = logging.getLogger(__name__)
 
@@ -47,6 +51,7 @@ class Checkpoint:
     boot_s: float
     t_s: float  # of the loop
     tries: int = 0  # restarts that restored it
+    owner: str = ""  # configuration file of the run; "" once the user has ended it
 
 
 class CheckpointFile:
@@ -59,13 +64,15 @@ class CheckpointFile:
 
     Args:
         path: of the file; its folder is created.
+        owner: configuration file of the run.
 
     Raises:
-        InUseError: another run uses the file.
+        InUseError: another run uses the file, or one of another configuration may restart.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, owner: str = "") -> None:
         self._path = path
+        self._owner = owner
         self._stored_s: float | None = None
         self._boot_id = boot_id()
         self._tries = 0
@@ -93,12 +100,20 @@ class CheckpointFile:
         is_due = self._stored_s is None or now_s - self._stored_s >= _PERIOD_S
         if not is_due or not self._boot_id:  # without a boot's name nothing can be restored
             return
+        self._store(now_s, parts, self._owner)
+
+    def release(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
+        """Store the parts, and leave the file to a run of any configuration."""
+        if self._boot_id:
+            self._store(now_s, parts, "")
+
+    def _store(self, now_s: float, parts: Callable[[], Mapping[str, object]], owner: str) -> None:
         self._stored_s = now_s
         if now_s - self.start_s > _STEADY_S:
             self._tries = 0
         try:
             self._reopen()
-            self._write(parts(), Checkpoint(self._boot_id, boot_s(), now_s, self._tries))
+            self._write(parts(), Checkpoint(self._boot_id, boot_s(), now_s, self._tries, owner))
         except ValueError as error:  # must not stop protection
             self._log_trouble(f"its state cannot be stored: {error}")
         except OSError as error:
@@ -141,6 +156,12 @@ class CheckpointFile:
 
     def _restore(self, parts: Mapping[str, object]) -> None:
         checkpoint = decode(Checkpoint, parts.get(_RUN), "the last run")
+        if checkpoint is not None and self._is_awaited(checkpoint):
+            self.close()
+            raise InUseError(
+                f"{self._path} belongs to the run of {checkpoint.owner}, which may restart: "
+                f"another configuration can use it {_HELD_S:.0f} s after the end of that run"
+            )
         reason = None if checkpoint is None else self._refusal(checkpoint)
         if reason is not None:
             _log.info("the last run is not restored: %s", reason)
@@ -151,9 +172,14 @@ class CheckpointFile:
         self.start_s = checkpoint.t_s + boot_s() - checkpoint.boot_s
         self._tries = checkpoint.tries + 1
         try:
-            self._write(parts, replace(checkpoint, tries=self._tries))
+            self._write(parts, replace(checkpoint, tries=self._tries, owner=self._owner))
         except OSError as error:
             self._log_trouble(error.strerror)
+
+    def _is_awaited(self, checkpoint: Checkpoint) -> bool:
+        if checkpoint.owner in {"", self._owner} or checkpoint.boot_id != self._boot_id:
+            return False
+        return 0.0 <= boot_s() - checkpoint.boot_s <= _HELD_S
 
     def _refusal(self, checkpoint: Checkpoint) -> str | None:
         gap_s = boot_s() - checkpoint.boot_s

@@ -69,7 +69,9 @@ def serve(path: Path, stack: ExitStack) -> None:
     refuse_unusable(config)
     notifier = Notifier()
     checkpoint = (
-        None if config.state is None else CheckpointFile(Path(config.state.dir) / CHECKPOINT)
+        None
+        if config.state is None
+        else CheckpointFile(Path(config.state.dir) / CHECKPOINT, str(path.absolute()))
     )
     clock = SystemClock(start_s=0.0 if checkpoint is None else checkpoint.start_s)
     service = Service(config, stack, clock)
@@ -89,10 +91,13 @@ def serve(path: Path, stack: ExitStack) -> None:
             notifier.notify("RELOADING=1")
             service.reload(path)
             notifier.notify("READY=1")
+        if not signals.stops:
+            continue
+        if checkpoint is not None and signal.SIGTERM not in signals.stops:  # a run by hand
+            checkpoint.release(report.t_s, partial(service.state, report.t_s))
         if signal.SIGINT in signals.stops:
             raise KeyboardInterrupt
-        if signals.stops:
-            return
+        return
 
 
 def limit_garbage() -> None:

@@ -680,6 +680,33 @@ def test_a_state_that_ends_every_run_is_given_up(tmp_path: Path) -> None:
     assert numbers == [1] * 3 + [None] * 2
 
 
+@pytest.mark.parametrize("end", ["crash", "half a minute later", "after a reboot", "by its user"])
+def test_a_run_of_another_configuration_takes_no_place_of_one_that_restarts(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "k"
+    with closing(CheckpointFile(path, "/etc/a.toml")) as file:
+        file.step(5.0, lambda: stored_number(1))
+        if end == "by its user":
+            file.release(5.1, lambda: stored_number(2))
+    ended_s, later_s = boot_s(), 31.0 if end == "half a minute later" else 10.0
+    monkeypatch.setattr(dronebms.service.checkpoint, "boot_s", lambda: ended_s + later_s)
+    if end == "after a reboot":
+        (tmp_path / "id").write_text("another")
+        monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "id")
+    if end == "crash":
+        for _ in range(2):
+            with pytest.raises(InUseError, match=r"belongs to the run of /etc/a\.toml"):
+                CheckpointFile(path, "/etc/b.toml")
+        with closing(CheckpointFile(path, "/etc/a.toml")) as file:  # neither locked nor changed
+            assert number_of(file.parts) == 1
+    else:
+        with closing(CheckpointFile(path, "/etc/b.toml")) as file:
+            file.step(0.0, lambda: stored_number(3))
+        with pytest.raises(InUseError, match=r"belongs to the run of /etc/b\.toml"):
+            CheckpointFile(path, "/etc/a.toml")
+
+
 def test_a_file_that_other_users_can_write_is_ignored(tmp_path: Path) -> None:
     with closing(CheckpointFile(tmp_path / "k")) as file:
         file.step(0.0, lambda: {"number": 1, LATCHES: LATCHED})

@@ -408,6 +408,32 @@ def test_a_second_run_on_the_same_state_ends_with_75_and_a_sentence(
     assert stderr == f"dronebms: {tmp_path}/state/run.kept is in use by another dronebms run\n"
 
 
+def test_a_run_of_another_file_waits_for_the_restart_of_one_that_crashed(
+    tmp_path: Path, no_bus: str
+) -> None:
+    state = f'[state]\ndir = "{tmp_path}/state"\n'
+    (tmp_path / "other").mkdir()
+    with service(tmp_path, no_bus, state) as first:
+        assert first.stderr is not None
+        assert any("no gauge data" in line for line in first.stderr)  # 3 s: stored by then
+        first.kill()
+    with service(tmp_path / "other", no_bus, state) as other:
+        _, stderr = other.communicate(timeout=WAIT_S)
+    assert other.returncode == 75
+    assert stderr == (
+        f"dronebms: {tmp_path}/state/run.kept belongs to the run of {tmp_path}/dronebms.toml, "
+        "which may restart: another configuration can use it 30 s after the end of that run\n"
+    )
+    with service(tmp_path, no_bus, state) as again:
+        assert again.stderr is not None
+        assert any("MAVLink to" in line for line in again.stderr)
+        again.send_signal(signal.SIGINT)
+    with service(tmp_path / "other", no_bus, state) as other:  # its user has ended the first one
+        assert other.stderr is not None
+        assert any("MAVLink to" in line for line in other.stderr)
+        other.kill()
+
+
 def test_a_recording_folder_that_cannot_be_written_does_not_stop_the_service(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
