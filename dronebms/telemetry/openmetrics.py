@@ -19,6 +19,8 @@ from dronebms.telemetry import json_line
 from dronebms.telemetry.config import MetricsConfig
 
 _STALE_S = 5.0
+_DIGITS = 6  # after the point: all that the predictions contract has, times the factor
+_AGE_DIGITS = 1  # as the age of the predictions contract
 _CLIENT_S = 10  # for a client to send its request, and to take the answer
 _log = logging.getLogger(__name__)
 _Sample = tuple[str, tuple[str, ...], float | None]  # name, further labels, value
@@ -120,13 +122,13 @@ class OpenMetricsExporter(Collector):
 
 def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
     late_s, age_s = now_s - report.t_s, report.snapshot.age_s("voltage_v")
-    yield "age_seconds", (), None if age_s is None else age_s + late_s
+    yield "age_seconds", (), None if age_s is None else round(age_s + late_s, _AGE_DIGITS)
     if late_s > _STALE_S:
         return
     line = json_line.line(report)
     for key, name, scale, _ in LINE:
         value = line[key]
-        yield name, (), value * scale if isinstance(value, float) else None
+        yield name, (), round(value * scale, _DIGITS) if isinstance(value, float) else None
     yield "severity", (), float(report.status.severity)
     yield "home_verdict", (), _VERDICTS[report.estimate.home_verdict]
     yield "mission_verdict", (), _VERDICTS[report.estimate.mission_verdict]
@@ -137,4 +139,4 @@ def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
         yield "telemetry_link_up", (link.url,), float(link.trouble is None)
     yield from (("tripped", (limit,), 1.0) for limit in report.status.active)
     for place, cell_v in enumerate(report.snapshot.cells_v, start=1):
-        yield "cell_volts", (str(place),), cell_v
+        yield "cell_volts", (str(place),), None if cell_v is None else round(cell_v, _DIGITS)

@@ -112,8 +112,26 @@ def test_samples_are_in_base_units(metrics: tuple[OpenMetricsExporter, Scrape]) 
     cells = [s for s in samples if s.name == "dronebms_cell_volts"]
     assert [s.labels["cell"] for s in cells] == ["1", "2", "3", "4", "5", "6"]
     assert [s.value for s in cells] == [3.90, 3.91, 3.92, 3.93, 3.94, 3.95]
+    assert values(samples)["charge_ratio"] == 0.809
     tripped = [s for s in samples if s.name == "dronebms_tripped"]
     assert [(s.labels["limit"], s.value) for s in tripped] == [("cell_low", 1.0), ("hot", 1.0)]
+
+
+def test_no_sample_has_the_digits_of_a_binary_fraction(
+    metrics: tuple[OpenMetricsExporter, Scrape],
+) -> None:
+    sink, scrape = metrics
+    for hundredths in range(0, 10_000, 37):
+        cell_v = 3.0 + hundredths * 0.0001
+        sink(
+            a_report(
+                soc_pct=hundredths / 100.0, used_mah=hundredths / 10.0, cells_v=(cell_v, None),
+                read_at_s={"voltage_v": -hundredths / 7.0},
+            )
+        )  # fmt: skip
+        samples = scrape()
+        assert {"dronebms_charge_ratio", "dronebms_used_ampere_hours"} < {s.name for s in samples}
+        assert [s for s in samples if len(repr(s.value).partition(".")[2]) > 6] == []
 
 
 def test_an_unknown_value_is_no_sample(metrics: tuple[OpenMetricsExporter, Scrape]) -> None:
