@@ -299,7 +299,8 @@ def _reading_line(reading: Reading, frame: Frame) -> Text:
     line = _labelled(reading.label, Text(value, _VALUE), Text(note))
     if reading.age is None:
         return line
-    return _ends(line, Text(f"{reading.age.text} ", _STALE if reading.age.stale else _QUIET), width)
+    age = f" {reading.age.text} "  # with a blank after a note that is cut
+    return _ends(line, Text(age, _STALE if reading.age.stale else _QUIET), width)
 
 
 def _max_current_line(report: Report) -> Text:

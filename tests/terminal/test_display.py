@@ -295,6 +295,13 @@ def test_the_mission_has_one_verdict_its_end_and_what_is_left(
 VERDICTS = list(product(Verdict, Verdict))
 
 
+@pytest.mark.parametrize("width", range(30, 81))
+def test_a_text_that_is_cut_does_not_touch_the_one_at_the_end_of_its_line(width: int) -> None:
+    drawn = "\n".join(screen_of([FLYING], canvas=Canvas(width, 24)))
+    assert re.search(r"\d s ago", drawn)
+    assert not re.search(r"[^\s\d.]\d+\.\d s ago|\S\d\d:\d\d:\d\d", drawn)
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 20), (40, 12)])
 @pytest.mark.parametrize("ascii_only", [False, True], ids=["unicode", "ascii"])
 def test_a_verdict_is_readable_at_every_size_without_colour(
