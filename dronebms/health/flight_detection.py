@@ -14,7 +14,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from dronebms.core.pack_data import LOAD_C, REST_C, UNKNOWN_CAPACITY_AH
+from dronebms.core.pack_data import LOAD_C, REST_C
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Report
 from dronebms.health.capacity import measure_capacity
@@ -199,7 +199,7 @@ def _with_measurements(record: FlightRecord, flight: _OpenFlight, valid: Report)
     pack_data, width = valid.pack_data, len(flight.samples[-1])
     samples = np.array([row for row in flight.samples if len(row) == width])
     is_flying = samples[:, T_S] >= flight.first.t_s
-    rated_ah = _rated_mah(valid) / _MILLI
+    rated_ah = valid.pack_data.capacity_ah
     cells = pack_data.cells or max(width - CELLS, 1)
     found = measure_soh(samples, pack_data.chemistry, rated_ah, cells)
     capacity = None  # without a rated capacity there is nothing that it can be held against
@@ -243,13 +243,9 @@ def _deviations(cells_mv: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(begins.sum(axis=0).astype(float).tolist())
 
 
-def _rated_mah(report: Report) -> float:
-    return report.pack_data.capacity_mah or UNKNOWN_CAPACITY_AH * _MILLI
-
-
 def _is_loaded(report: Report) -> bool:
     amps = report.snapshot.current_a
-    return amps is not None and amps >= LOAD_C * _rated_mah(report) / _MILLI
+    return amps is not None and amps >= LOAD_C * report.pack_data.capacity_ah
 
 
 def _accumulate(flight: _OpenFlight, report: Report, dt_s: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dronebms.core.clock import known_date
+from dronebms.core.number_format import counted
 from dronebms.health.flight_record import FlightRecord
 
 _DAY_S = 86_400.0
@@ -89,8 +90,8 @@ class Due:
     @property
     def text(self) -> str:
         """Phrase for a user."""
-        left = max(self.every - self.done, 1.0)
-        when = "due" if self.is_reached else f"in {left:.0f} {self.unit}"
+        left = round(max(self.every - self.done, 1.0))
+        when = "due" if self.is_reached else f"in {counted(left, self.unit.removesuffix('s'))}"
         return f"service {when}: {self.done:.0f} of {self.every:.0f} {self.unit}"
 
 

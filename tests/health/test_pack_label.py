@@ -43,7 +43,7 @@ def test_a_service_is_due_by_whichever_bound_is_reached() -> None:
     texts = [due.text for due in maintenance(label, use)]
     assert texts == [
         "service due: 10 of 10 flights",
-        "service in 1 cycles: 5 of 6 cycles",
+        "service in 1 cycle: 5 of 6 cycles",
         "service in 18 days: 12 of 30 days",
     ]
     assert [due.is_reached for due in maintenance(label, use)] == [True, False, False]
