@@ -344,7 +344,8 @@ def _selected(history: _History, everything: EverythingLearned, name: str | None
     ]
     if name is not None and len(names) != 1:
         found = f"{name!r} matches {'several packs' if names else 'no pack'} in {history.place}"
-        raise ConfigError(f"{found}: {', '.join(map(repr, names or by_pack))}")
+        there = [pack if pack not in given else given[pack] or pack for pack in names or by_pack]
+        raise ConfigError(f"{found}: {', '.join(map(repr, there))}")
     return [_row(pack, by_pack[pack], everything, history) for pack in names]
 
 

@@ -377,6 +377,8 @@ def test_a_pack_has_the_name_tags_and_maintenance_that_a_user_states(
         "blue 1  survey, old  service due: 2 of 2 flights; service in 7 cycles: 2 of 9"
     )
     assert second.startswith("blue 2  -")
+    assert packs(history, "Blue 1") == 2
+    assert capsys.readouterr().err.endswith(": 'blue 1', 'blue 2'\n")
     assert packs(history, "blue 1") == 0
     page = capsys.readouterr().out
     assert page.startswith("blue 1: ")
