@@ -81,7 +81,9 @@ def _reasons(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]:
         yield "voltage_v has no value but 0 and unknown"
     cells, volts = pack_data.cells, usual.get("voltage_v")
     if cells and volts is not None and not least_v <= volts / cells <= CELLS[0].high:
-        yield f"voltage_v {volts:g} is not that of {cells} cells: of one cell, or another pack?"
+        # Too low for a pack of so many cells, it may be that of one; too high, of more cells alone.
+        cause = "of one cell, or another pack" if volts < cells * least_v else "more cells"
+        yield f"voltage_v {volts:g} is not that of {cells} cells: {cause}?"
     soc_pct = _known(columns.get("gauge_soc_pct"))
     if soc_pct.size and soc_pct.max() <= 1 and np.any(soc_pct % 1):
         yield f"gauge_soc_pct is at most {soc_pct.max():g} %: a fraction?"

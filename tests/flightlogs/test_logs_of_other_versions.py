@@ -401,12 +401,18 @@ def test_the_batteries_that_a_log_has_are_named(tmp_path: Path) -> None:
     assert log.notes == ("early.bin has samples of battery 1, battery 2; battery 1 is read",)
 
 
-@pytest.mark.parametrize("cells", [1, 3, 20, MAX_CELLS])
+@pytest.mark.parametrize(
+    ("cells", "cause"),
+    [(1, "more cells"), (3, "more cells")]
+    + [(cells, "of one cell, or another pack") for cells in (20, MAX_CELLS)],
+)
 def test_cells_that_the_voltage_of_a_log_cannot_be_of_are_refused(
-    tmp_path: Path, cells: int
+    tmp_path: Path, cells: int, cause: str
 ) -> None:
     row = struct.pack("<QBfffffhfBBB", 1, 0, 23.4, 23.4, 9.5, 1.0, 1.0, 0, 0.0, 77, 1, 0)
-    with pytest.raises(FlightLogError, match=f"voltage_v 23.4 is not that of {cells} cells"):
+    with pytest.raises(
+        FlightLogError, match=rf"voltage_v 23.4 is not that of {cells} cells: {cause}\?"
+    ):
         log_of(tmp_path, "w.bin", bin_of((*BAT, row)), cells)
 
 
