@@ -132,7 +132,7 @@ def _changed(
         ValueError: impossible for this row.
     """
     if row.site is FaultSite.PACK and (start_s, duration_s) != (None, None):
-        raise ValueError(f"{row.name} holds from the start: no time")
+        raise ValueError(f"{row.name} holds from the start and has no @START")
     if start_s is not None and not 0.0 <= start_s < inf:
         raise ValueError(f"the start is seconds from 0, as in {row.name}@90")
     if duration_s is not None and not 0.0 < duration_s < inf:
