@@ -238,7 +238,7 @@ def _signed(folder: Path) -> set[int]:
     return _up_to(state.own)
 
 
-_VEHICLE = cast("Any", SimpleNamespace(kind=3, system_id=1))
+_VEHICLE = cast("Any", SimpleNamespace(kind=3, system_id=1, uid="a1"))
 
 
 def _save_parameters(folder: Path, promise: Promise) -> None:
