@@ -43,7 +43,7 @@ about = "3S LiPo, put on {charge_pct} % full"
 chemistry = "lipo"
 cells = 3
 cell_mah = {cell_mah}
-resistance_mohm_ah = 40.0
+resistance_mohm_ah = {mohm_ah}
 wire_mohm = 0.0
 start_charge_frac = 0.{charge_pct}
 
@@ -266,10 +266,12 @@ def ground_station(port: int, vehicle: Running) -> Iterator[GroundStation]:
         yield GroundStation(link, vehicle.process)
 
 
-def sitl(url: str, folder: Path, charge_pct: int, cell_mah: float = 5000.0) -> Sequence[str | Path]:
+def sitl(
+    url: str, folder: Path, charge_pct: int, cell_mah: float = 5000.0, mohm_ah: float = 40.0
+) -> Sequence[str | Path]:
     """Command that connects a pack to a vehicle."""
     pack = folder / "small.toml"
-    pack.write_text(PACK.format(charge_pct=charge_pct, cell_mah=cell_mah))
+    pack.write_text(PACK.format(charge_pct=charge_pct, cell_mah=cell_mah, mohm_ah=mohm_ah))
     options = ("--vehicle", url, "--flight", "small.toml", "--headless")
     return (sys.executable, "-m", "dronebms.cli", "sitl", *options)
 
@@ -501,8 +503,8 @@ def test_each_stack_flies_its_mission_lands_as_it_was_computed_and_is_refused_a_
 ) -> None:
     with stack.flying(tmp_path) as (ground, url):
         ground.upload(stack.items(MISSION))
-        # A small pack lacks the voltage for 10 m/s.
-        command = sitl(url, tmp_path, 90, 20_000.0)
+        # A small pack lacks the voltage for 10 m/s; a resistance of twice a new one's is a no-go.
+        command = sitl(url, tmp_path, 90, 20_000.0, 25.0)
         with running((*command, "--json"), tmp_path) as service:
             ground.until(lambda: len(ground.ours) > 20, "our battery")
             stack.set_off(ground)
