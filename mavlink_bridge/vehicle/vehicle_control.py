@@ -67,7 +67,7 @@ class VehicleControl:
         self._limiter = ParameterLimiter(self.parameters, folder)
         self._speeds = SpeedCommand(self.parameters, folder)
         # Mode command of the last step, and the state before it.
-        self._taken: tuple[mavlink.MAVLink_message, SentCommand | None] | None = None
+        self._taken: tuple[mavlink.MAVLink_message, ActionKind, SentCommand | None] | None = None
         self._requests: dict[int, tuple[ActionRequest, ...]] = {}
         self._labels: dict[str, str] = {}  # of the limits behind requests
         self._last_reason = ""
@@ -118,7 +118,8 @@ class VehicleControl:
         self.sent = decision.sent
         self._announce_pilot(now_s)
         messages = self._commands(decision, autopilot, vehicle, now_s)
-        self._taken = None if decision.send is None or not messages else (messages[0], before)
+        do = decision.send
+        self._taken = None if do is None or not messages else (messages[0], do, before)
         self._report(decision, now_s)
         if autopilot.online_since_s(now_s) is not None:
             reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
@@ -143,10 +144,8 @@ class VehicleControl:
         if message.get_type() != "COMMAND_LONG":
             return
         if self._taken is not None and message is self._taken[0]:
-            do = None if self.sent is None else self.sent.do
-            self.sent = self._taken[1]
-            if do is not None:
-                self._announce(_NOTICE, f"{do.name}: link does not accept it", now_s)
+            _, do, self.sent = self._taken
+            self._announce(_NOTICE, f"{do.name}: link does not accept it", now_s)
         elif message.command == mavlink.MAV_CMD_DO_CHANGE_SPEED:
             self._speeds.unsent()
 

@@ -17,10 +17,11 @@ from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.protocol.flight_stacks import PX4 as PX4_STACK
 from mavlink_bridge.protocol.flight_stacks import withhold_reason
 from mavlink_bridge.protocol.parameters import Parameters
-from mavlink_bridge.protocol.requests import result_label
+from mavlink_bridge.protocol.requests import command, result_label
 from mavlink_bridge.vehicle.command_state import Phase, SentCommand
 from mavlink_bridge.vehicle.precedence import decide, refusal
 from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
     LAND,
@@ -966,3 +967,21 @@ def test_a_speed_that_the_link_did_not_accept_is_no_try(tmp_path: Path) -> None:
     assert vehicle.speeds == []
     flight.fly(3.0)
     assert vehicle.speeds == [(1.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    "number", [mavlink.MAV_CMD_REQUEST_MESSAGE, mavlink.MAV_CMD_DO_CHANGE_SPEED]
+)
+def test_what_was_not_sent_takes_back_no_command_of_another_kind(
+    tmp_path: Path, number: int
+) -> None:
+    flight = flying(tmp_path)
+    flight.requests = (HOME,)
+    flight.fly(3.0)
+    control = flight.bridge.vehicle_control
+    assert isinstance(control, VehicleControl)
+    before, texts = control.sent, flight.texts()
+    control.unsent(command(1, number), flight.now_s)
+    assert before is not None
+    assert control.sent == before
+    assert flight.texts() == texts
