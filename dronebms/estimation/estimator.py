@@ -101,7 +101,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 10
+    FORMAT: ClassVar[int] = 11
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading

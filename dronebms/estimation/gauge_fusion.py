@@ -56,7 +56,8 @@ class GaugeEvidence:
     charge_frac: float | None = None  # newest state of charge
     full_ah: float | None = None  # first full charge capacity, unless the pack was known before
     refuted: bool = False  # the cells contradict its charge
-    wrong: float = 0.0  # probability that it reports far more than the cells hold
+    wrong: float = 0.0  # probability that its charge is far off
+    start_frac: float | None = None  # of charge before the first load, by the gauge
     claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
     doubts: tuple[str, ...] = ()  # words that do not count, a sentence each
 
@@ -136,9 +137,10 @@ class GaugeFusion:
             frac = charge.remaining_as / charge.full_as
         reading = sample.first if sample.second is None else sample.second.mean
         wrong, refuted = before.wrong, before.refuted and frac is not None
+        start_frac = before.start_frac if cells.loaded else frac
         # A current that is counted by the gauge is no evidence against its charge.
         if frac is not None and reading is not None and not reading.current_sd_a:
-            wrong = wrong_share(frac, cells)
+            wrong = wrong_share(frac, start_frac, cells, sample.used_as)
             refuted = self._refuted(frac, reading, cells, wrong)
         if refuted and frac is not None:
             cells_pct = 100.0 * min(max(cells.median_charge_frac, 0.0), 1.0)
@@ -156,6 +158,7 @@ class GaugeFusion:
             full_ah=full_ah,
             refuted=refuted,
             wrong=wrong,
+            start_frac=start_frac,
             claim=claim,
             doubts=tuple(doubts),
         )
@@ -195,15 +198,28 @@ class GaugeFusion:
         return charge.remaining_as, sample.used_as
 
 
-def wrong_share(frac: float, cells: CellFit) -> float:
-    """Probability that a gauge reports far more than the cells hold.
+def wrong_share(frac: float, start_frac: float | None, cells: CellFit, used_as: float) -> float:
+    """Probability that the gauge's charge is far off.
 
-    A compensated gauge may report less than they hold, no gauge more. Of a wrong one every charge
-    is as likely as another.
+    No gauge reports more than the cells hold. Under load a compensated one may report much less,
+    and only what it reported before the load is held against what the cells held then. Of a wrong
+    one every charge is as likely as another.
+
+    Args:
+        frac: charge that it reports.
+        start_frac: that it reported before the first load, None when unknown.
+        cells: a fit of the same cell that began without the gauge.
+        used_as: charge since then.
     """
     sd = math.hypot(cells.charge_sd, GAUGE_TOLERANCE)
-    more = max(frac - cells.median_charge_frac, 0.0) / sd
-    right = (1.0 - _WRONG) * math.exp(-more * more / 2.0) / (sd * math.sqrt(2.0 * math.pi))
+    off = max(frac - cells.median_charge_frac, 0.0) / sd
+    if start_frac is not None:
+        start, sd_start = cells.start_charge(used_as)
+        sd_start = math.hypot(sd_start, GAUGE_TOLERANCE)
+        less = (start - start_frac) / sd_start
+        if less > off:
+            off, sd = less, sd_start
+    right = (1.0 - _WRONG) * math.exp(-off * off / 2.0) / (sd * math.sqrt(2.0 * math.pi))
     return _WRONG / (_WRONG + right)
 
 

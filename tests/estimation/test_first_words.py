@@ -35,6 +35,7 @@ class Pack:
     full_mah: float | None = None  # None: the true one
     remaining_mah: float | None = None  # a constant; None: counted
     rated_mah: float | None = MAH
+    usable: float = 1.0  # share of the charge that a compensated gauge counts
 
     @property
     def pack_data(self) -> PackData:
@@ -54,7 +55,7 @@ class Pack:
             )
             slow_a += (amps - slow_a) / 20.0
             left -= amps / 3.6
-            soc -= amps / 3.6 / MAH
+            soc -= amps / 3.6 / MAH / self.usable
             open_v = float(np.interp(left / MAH, _SOC, self.chemistry.ocv_v)) + shift_v
             volts = open_v - ohm * (0.7 * amps + 0.3 * slow_a) + float(rng.normal(0.0, 0.002))
             if left <= 0.0 or volts <= self.chemistry.cutoff_cell_v:
@@ -310,6 +311,39 @@ def test_cells_that_began_without_the_gauge_bound_the_time_under_load(
         for estimate, _, left in flown(pack)[REST_S + 5 :]:
             assert estimate.remaining_low_s is not None
             assert estimate.remaining_low_s <= left * 3.6 / pack.amps()
+
+
+@pytest.mark.parametrize(("true", "gauge"), [(0.6, 0.2), (0.95, 0.5), (0.75, 0.25)])
+@pytest.mark.parametrize("chemistry", [LIPO, LIHV, LI_ION], ids=lambda row: row.name)
+def test_a_gauge_that_is_far_too_low_leaves_the_time_to_the_cells(
+    chemistry: Chemistry, true: float, gauge: float
+) -> None:
+    for seed in range(3):
+        rows = flown(Pack(chemistry, true, gauge, 2.0, seed=seed), 600)
+        for estimate, _, left in rows[REST_S + 90 :]:
+            true_s = left * 3.6 / (2.0 * MAH / 1e3)
+            assert estimate.remaining_s is not None
+            assert estimate.remaining_high_s is not None
+            assert estimate.remaining_high_s > 0.8 * true_s, (seed, true_s, estimate)
+
+
+def test_a_gauge_that_may_be_too_low_makes_the_interval_wide() -> None:
+    """Thirty points lower are within what curves differ: both charges stay possible."""
+    for estimate, _, left in flown(Pack(LIPO, 0.6, 0.3, 2.0), 400)[REST_S + 90 :]:
+        assert estimate.remaining_high_s is not None
+        assert estimate.remaining_high_s > 0.7 * left * 3.6 / (2.0 * MAH / 1e3)
+
+
+@pytest.mark.parametrize("true", [0.6, 0.8, 1.0])
+@pytest.mark.parametrize("chemistry", [LIPO, LIHV, LI_ION], ids=lambda row: row.name)
+def test_a_compensated_gauge_is_not_refuted_by_charge_that_cannot_be_used(
+    chemistry: Chemistry, true: float
+) -> None:
+    """It reports the usable half of the charge, in the end nothing, while the cells hold more."""
+    pack = Pack(chemistry, true, true, 2.0, usable=0.5, full_mah=0.5 * MAH)
+    rows = flown(pack, REST_S + round(0.5 * true * MAH * 3.6 / (2.0 * MAH / 1e3)))
+    assert rows[-1][1].soc_pct == 0.0
+    assert doubted(rows, at_rest=False) == set()
 
 
 def refuted(pack: Pack, until_s: float) -> bool:
