@@ -294,7 +294,7 @@ class CellFit:
         return self.charge_frac + (self._more_frac() if self._median_variances else 0.0)
 
     def start_charge(self, used_as: float) -> tuple[float, float]:
-        """(State of charge, its standard deviation) of the median cell before the first load.
+        """(State of charge, its standard deviation) of the median cell at the start.
 
         Args:
             used_as: charge since then.

@@ -37,6 +37,7 @@ MAX_UNRATED_MAH = 60_000.0  # no larger pack is sold for drones
 _WRONG, _REFUTED_SHARE, _STRAINED_SHARE = 0.1, 0.5, 0.2
 # A gauge counts in steps of at most 1 % of its full charge; one that stands still is none.
 _STILL_FULL_FRAC, _STILL_AS = 0.03, 36.0
+_REST_FRAC = 0.1  # of the capacity, used before the first load: no load in flight is a first one
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class GaugeEvidence:
     full_ah: float | None = None  # first full charge capacity, unless the pack was known before
     refuted: bool = False  # the cells contradict its charge
     wrong: float = 0.0  # probability that its charge is far off
-    start_frac: float | None = None  # of charge before the first load, by the gauge
+    start_frac: float | None = None  # of charge at the start, as reported before the first load
     claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
     doubts: tuple[str, ...] = ()  # words that do not count, a sentence each
 
@@ -137,7 +138,9 @@ class GaugeFusion:
             frac = charge.remaining_as / charge.full_as
         reading = sample.first if sample.second is None else sample.second.mean
         wrong, refuted = before.wrong, before.refuted and frac is not None
-        start_frac = before.start_frac if cells.loaded else frac
+        start_frac = before.start_frac
+        if not cells.loaded and sample.used_as <= _REST_FRAC * self._capacity_as:
+            start_frac = None if frac is None else frac + sample.used_as / self._capacity_as
         # A current that is counted by the gauge is no evidence against its charge.
         if frac is not None and reading is not None and not reading.current_sd_a:
             wrong = wrong_share(frac, start_frac, cells, sample.used_as)
@@ -207,9 +210,9 @@ def wrong_share(frac: float, start_frac: float | None, cells: CellFit, used_as: 
 
     Args:
         frac: charge that it reports.
-        start_frac: that it reported before the first load, None when unknown.
+        start_frac: charge at the start as it reported before the first load, None when unknown.
         cells: a fit of the same cell that began without the gauge.
-        used_as: charge since then.
+        used_as: charge since the start.
     """
     sd = math.hypot(cells.charge_sd, GAUGE_TOLERANCE)
     off = max(frac - cells.median_charge_frac, 0.0) / sd

@@ -346,6 +346,19 @@ def test_a_compensated_gauge_is_not_refuted_by_charge_that_cannot_be_used(
     assert doubted(rows, at_rest=False) == set()
 
 
+@pytest.mark.parametrize("moment", [30.0, 300.0, 600.0])
+def test_a_fit_that_becomes_uncertain_in_flight_refutes_no_gauge(moment: float) -> None:
+    estimator, pack = Estimator(Pack().pack_data), Pack(load_c=3.0)
+    for snapshot, _ in pack.snapshots(800):
+        estimate = estimator.update(snapshot)
+        stages = estimator._stages
+        assert stages is not None
+        assert stages.alone is not None
+        if snapshot.t_s == moment:
+            stages.alone.widen()
+        assert estimate.doubts == ()
+
+
 def refuted(pack: Pack, until_s: float) -> bool:
     """Whether the gauge is refuted, with a current that is read until a time."""
     estimator, doubts = Estimator(pack.pack_data), set[str]()
