@@ -56,7 +56,7 @@ def shifted(points: float) -> Gauge:
 
     def reported(look: Snapshot, charge: Charge) -> Snapshot:
         frac = min(max(charge.frac[look.t_s] + points, 0.0), 1.0)
-        return words(look, frac, frac * charge.full_mah, charge.full_mah)
+        return as_reported(look, frac, frac * charge.full_mah, charge.full_mah)
 
     return reported
 
@@ -65,7 +65,7 @@ def from_full(look: Snapshot, charge: Charge) -> Snapshot:
     """A gauge that reports full at the start and counts rightly from there."""
     drawn = charge.frac[min(charge.frac)] - charge.frac[look.t_s]
     frac = max(1.0 - drawn, 0.0)
-    return words(look, frac, frac * charge.full_mah, charge.full_mah)
+    return as_reported(look, frac, frac * charge.full_mah, charge.full_mah)
 
 
 def lost(look: Snapshot, charge: Charge) -> Snapshot:
@@ -79,13 +79,13 @@ def absurd(frac: float, full_times: float) -> Gauge:
 
     def reported(look: Snapshot, charge: Charge) -> Snapshot:
         full_mah = full_times * charge.full_mah
-        return words(look, frac, frac * full_mah, full_mah)
+        return as_reported(look, frac, frac * full_mah, full_mah)
 
     return reported
 
 
-def words(look: Snapshot, frac: float, mah: float, full_mah: float) -> Snapshot:
-    """Return a snapshot with words of a gauge, in its resolution."""
+def as_reported(look: Snapshot, frac: float, mah: float, full_mah: float) -> Snapshot:
+    """Return a snapshot with reported values, in the resolution of a gauge."""
     soc_pct = float(round(100.0 * frac))
     return replace(
         look,

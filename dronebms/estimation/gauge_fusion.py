@@ -50,7 +50,7 @@ class GaugeCharge:
 
 @dataclass(frozen=True, slots=True)
 class GaugeEvidence:
-    """What counts of the gauge's words; also the restart state of `GaugeFusion`."""
+    """What counts of the values that the gauge reports; also the restart state of `GaugeFusion`."""
 
     log_odds: float | None = None  # that it is compensated; None before it reports a full charge
     charge: GaugeCharge | None = None  # newest
@@ -60,13 +60,13 @@ class GaugeEvidence:
     wrong: float = 0.0  # probability that its charge is far off
     start_frac: float | None = None  # of charge at the start, as reported before the first load
     claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
-    doubts: tuple[str, ...] = ()  # words that do not count, a sentence each
+    doubts: tuple[str, ...] = ()  # reported values that do not count, a sentence each
 
 
 class GaugeFusion:
     """Stage: the gauge's charge, whether it can be right, and its kind.
 
-    A word that does not count leaves nothing behind: neither a charge nor a capacity.
+    A value that does not count leaves nothing behind: neither a charge nor a capacity.
 
     Args:
         capacity_as: rated or assumed capacity.
@@ -114,7 +114,7 @@ class GaugeFusion:
         """Take in a snapshot.
 
         Args:
-            snapshot: with the gauge's words.
+            snapshot: with the values that the gauge reports.
             sample: of it.
             fit: the cell before it.
             cells: a fit of the same cell that began without the gauge.

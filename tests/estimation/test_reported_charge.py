@@ -242,17 +242,17 @@ def test_the_full_charge_capacity_of_a_dead_pack_is_right() -> None:
 
 
 @pytest.mark.parametrize("rated_mah", [MAH, None])
-def test_a_word_that_is_withheld_leaves_nothing_behind(rated_mah: float | None) -> None:
+def test_a_value_that_is_withheld_leaves_nothing_behind(rated_mah: float | None) -> None:
     pack = Pack(rated_mah=rated_mah)
-    with_word, without = Estimator(pack.pack_data), Estimator(pack.pack_data)
+    with_value, without = Estimator(pack.pack_data), Estimator(pack.pack_data)
     mine = other = Estimate(0.0)
     for snapshot, _ in pack.snapshots(60):
         unknown = replace(snapshot, full_mah=None, remaining_mah=None)
         early = replace(snapshot, full_mah=1.2 * MAH) if snapshot.t_s < 20.0 else unknown
-        mine = with_word.update(early)
+        mine = with_value.update(early)
         other = without.update(unknown)
-    assert with_word._stages is not None
-    evidence = with_word._stages.gauge.state()
+    assert with_value._stages is not None
+    evidence = with_value._stages.gauge.state()
     assert (evidence.charge, evidence.full_ah, evidence.log_odds) == (None, None, None)
     if rated_mah is not None:
         assert mine.remaining_s == pytest.approx(other.remaining_s, rel=0.15)
@@ -269,7 +269,7 @@ def test_a_remaining_capacity_that_stands_still_at_full_does_not_set_the_time(
         assert estimate.remaining_s <= 1.3 * left * 3.6 / pack.amps() + 60.0
 
 
-def test_a_rejected_word_teaches_nothing() -> None:
+def test_a_rejected_value_teaches_nothing() -> None:
     pack = Pack(true_frac=0.6, gauge_frac=1.0, full_mah=65336.0, load_c=3.0)
     estimator, silent = Estimator(pack.pack_data), Estimator(pack.pack_data)
     for snapshot, _ in pack.snapshots(400):
