@@ -59,8 +59,9 @@ def fuzz(name: str, target: Target, seconds: int) -> dict[str, int]:
 
 def _fuzz_in_child(target: Target, seeds: Path, log: Path, arguments: list[str]) -> None:
     """Run libFuzzer, which ends the process."""
-    for number, path in ((1, os.devnull), (2, log)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    for number in (1, 2):  # atheris prints the traceback of a finding on 1
+        os.dup2(written, number)
     for number, content in enumerate(target.seeds()):
         (seeds / str(number)).write_bytes(content)
     raise_logged_exceptions()
