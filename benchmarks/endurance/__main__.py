@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the service for hours with everything on and prints whether anything grows.
 
-    python -m benchmarks.endurance [--hours H] [--seed N] [--folder DIR]     real time
+    python -m benchmarks.endurance [--hours H] [--warm MINUTES] [--seed N] [--folder DIR]     real time
     python -m benchmarks.endurance --virtual HOURS [--rate HZ]               as fast as it goes
 
 Exit code 1 if a row of the table fails. As root it has a network of its own, which can be cut.
@@ -34,8 +34,8 @@ _MOST_GAP_S = 1.5  # three lines, after which a viewer shows a silent service
 _WARM_S = PACKS * CYCLE_S  # until every pack has flown once
 
 
-def real(hours: float, seed: int, folder: Path) -> list[Verdict]:
-    """Run in real time; the rows of the table."""
+def real(hours: float, warm_s: float, seed: int, folder: Path) -> list[Verdict]:
+    """Run in real time; the rows of the table, of what follows after a time for warming up."""
     with ExitStack() as stack:
         rig = Rig(folder, stack, Random(seed), has_network=enter_namespace())  # noqa: S311 - no secret
         until_s = hours * 3600.0
@@ -60,7 +60,7 @@ def real(hours: float, seed: int, folder: Path) -> list[Verdict]:
         rig.service.send_signal(signal.SIGTERM)
         code = rig.service.wait(30.0)
         rows = [
-            row for name in pids for row in flatness(name, samples[name], min(_WARM_S, until_s / 2))
+            row for name in pids for row in flatness(name, samples[name], min(warm_s, until_s / 2))
         ]
         return [*rows, *_others(rig, used_s, until_s, code)]
 
@@ -127,6 +127,9 @@ def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance")
     parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument(
+        "--warm", type=float, default=_WARM_S / 60.0, help="minutes that are not judged"
+    )
     parser.add_argument("--virtual", type=float, metavar="HOURS")
     parser.add_argument("--rate", type=float, default=10.0, help="steps per second of virtual time")
     parser.add_argument("--minutes", type=float, default=math.inf, help="of real time, at most")
@@ -147,7 +150,7 @@ def main() -> int:
             return virtual(
                 options.virtual, options.rate, options.minutes, folder.resolve(), options.speed
             )
-        rows = real(options.hours, options.seed, folder.resolve())
+        rows = real(options.hours, 60.0 * options.warm, options.seed, folder.resolve())
     print(*rows, sep="\n")
     return 0 if all(row.holds for row in rows) else 1
 
