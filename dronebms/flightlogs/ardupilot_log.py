@@ -44,6 +44,7 @@ _US_PER_S = 1e6
 _SAMPLE, _PER_BATTERY = "BAT", ("BAT", "BCL")
 _EARLIER_SAMPLES = ("CURR", "CUR")  # of ArduPilot up to 3.5: CURR, of the second battery CUR2
 _NUMBERS = tuple("23456789")
+_INSTANCES = tuple(range(256))  # a log describes its own fields: the number can be a float
 _CELL_SLOTS = 14  # of BCL and BCL2
 _CENTI = 0.01
 # As shipped, 3300 since 2013: without the column Default nothing shows whether a user set it.
@@ -108,9 +109,9 @@ def _select(name: str, fields: Fields, battery: int) -> set[int]:
     """Drop the payloads of other batteries; the batteries that have some."""
     for instance in ("Inst", "Instance"):
         if instance in fields:
-            found = {int(number) for number in np.unique(fields[instance]).tolist()}
+            numbers = np.unique(fields[instance])
             fields.select(instance, battery)
-            return found
+            return {int(number) for number in numbers[np.isin(numbers, _INSTANCES)].tolist()}
     return {int(name[-1]) - 1 if name[-1] in _NUMBERS else 0} if len(fields.unknown()) else set()
 
 

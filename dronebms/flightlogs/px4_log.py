@@ -77,7 +77,7 @@ def read(path: Path, battery: int) -> BatteryLog:
             counts = fields.get("cell_count", fields.unknown())
             # A DroneCAN battery has a count of 1, and the voltage of the pack in the first cell.
             if (counts > 1).any():
-                pack["cells"] = int(counts[counts > 1][-1])
+                pack["cells"] = float(counts[counts > 1][-1])  # checked with the sidecar
             slots = sum(field.startswith(_CELL_FIELD) for field in fields) or slots
             if cells := _cells(fields):
                 divided = not are_measured(cells)

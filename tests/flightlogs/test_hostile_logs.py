@@ -92,6 +92,22 @@ def test_a_small_log_is_a_flight(tmp_path: Path, kind: str) -> None:
     assert flight.columns["cell4_v"][7] == pytest.approx(3.8)
 
 
+@pytest.mark.parametrize("absurd", [float("nan"), float("inf"), -float("inf"), 1e30, 0.5])
+def test_numbers_of_batteries_and_cells_that_are_none_raise_nothing(
+    tmp_path: Path, absurd: float
+) -> None:
+    samples = [struct.pack("<Qfff", k * 100_000, absurd, 15.2, 12.0) for k in range(1, 60)]
+    numbered = [(4, "BAT", "Qfff", "TimeUS,Inst,Volt,Curr", row) for row in samples]
+    assert read(tmp_path, "bin", bin_of(*numbered)) == " has no sample of a battery"
+    counted = ulg_of(
+        f"{BATTERY}float cell_count;",
+        *(battery(k * 100_000) + struct.pack("<f", absurd) for k in range(1, 60)),
+    )
+    flight = read(tmp_path, "ulg", counted)
+    assert isinstance(flight, FlightLog)
+    assert flight.pack_data.cells == 4
+
+
 def csv_of(times_s: Sequence[float]) -> bytes:
     head = "t_s,voltage_v,current_a,cell1_v,cell2_v,cell3_v,cell4_v\n"
     return (head + "".join(f"{t_s},15.2,12,3.8,3.8,3.8,3.8\n" for t_s in times_s)).encode()
