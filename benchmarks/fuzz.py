@@ -9,10 +9,12 @@ findings to docs_build/measured/fuzz.json, the source of docs/quality.md. Exits 
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
 import sys
+import traceback
 from pathlib import Path
 
 import atheris
@@ -39,7 +41,7 @@ def fuzz(name: str, target: Target, seconds: int) -> dict[str, int]:
     ]  # fmt: skip
     pid = os.fork()
     if pid == 0:
-        _fuzz_in_child(target, seeds, log, arguments)
+        _fuzz_in_child(target, seeds, hits, log, arguments)
     _, status, used = os.wait4(pid, 0)
     code, took_s = os.waitstatus_to_exitcode(status), round(used.ru_utime + used.ru_stime)
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -57,15 +59,27 @@ def fuzz(name: str, target: Target, seconds: int) -> dict[str, int]:
     return {"seconds": took_s, "inputs": inputs, "findings": max(len(found), int(code != 0))}
 
 
-def _fuzz_in_child(target: Target, seeds: Path, log: Path, arguments: list[str]) -> None:
+def _fuzz_in_child(
+    target: Target, seeds: Path, hits: Path, log: Path, arguments: list[str]
+) -> None:
     """Run libFuzzer, which ends the process."""
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-    for number in (1, 2):  # atheris prints the traceback of a finding on 1
+    for number in (1, 2):
         os.dup2(written, number)
     for number, content in enumerate(target.seeds()):
         (seeds / str(number)).write_bytes(content)
     raise_logged_exceptions()
-    atheris.Setup([sys.argv[0], *arguments], target.run)
+
+    def run(data: bytes) -> None:
+        """Keep the input of a finding; libFuzzer does not where the interpreter ends first."""
+        try:
+            target.run(data)
+        except BaseException:  # noqa: BLE001 - the process ends with it
+            (hits / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+            traceback.print_exc()
+            os._exit(1)
+
+    atheris.Setup([sys.argv[0], *arguments], run)
     atheris.Fuzz()
     os._exit(0)
 
