@@ -28,7 +28,8 @@ from mavlink_bridge.protocol.battery_sample import BatterySample, sample_of, sum
 
 _STAMP = struct.Struct(">Q")
 _V1, _V2 = 0xFE, 0xFD
-_HEAD_BYTES = {_V1: 6, _V2: 10}  # before the payload
+_HEAD_BYTES = {_V1: 6, _V2: 10}  # before the payload; the id is its end
+_ID_BYTES = {_V1: 1, _V2: 3}
 _CHECKSUM_BYTES = 2
 _NEXT = re.compile(b".{8}[\xfd\xfe]", re.DOTALL)
 _SIGNED, _SIGNATURE_BYTES = 0x01, 13
@@ -244,5 +245,9 @@ def _frame_bytes(window: Window, place: int) -> int | None:
 
 
 def _message_id(window: Window, begin: int) -> int:
-    head = window.bytes_at(begin, _HEAD_BYTES[_V2])
-    return head[5] if head[0] == _V1 else int.from_bytes(head[7:10], "little")
+    """The id of a frame's message; -1 if the log ends in the head."""
+    (mark,) = window.bytes_at(begin, 1)
+    head = window.bytes_at(begin, _HEAD_BYTES[mark])
+    if len(head) < _HEAD_BYTES[mark]:
+        return -1
+    return int.from_bytes(head[-_ID_BYTES[mark] :], "little")

@@ -108,6 +108,25 @@ def test_numbers_of_batteries_and_cells_that_are_none_raise_nothing(
     assert flight.pack_data.cells == 4
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["MAVLink 2", "MAVLink 1"])
+def test_a_telemetry_log_may_end_at_any_byte(tmp_path: Path, *, first: bool) -> None:
+    sender = mavlink.MAVLink(None, 1, 1)
+    beat = mavlink.MAVLink_heartbeat_message(2, 3, 128, 4, 4, 3)
+    data = b"".join(
+        struct.pack(">Q", 1_700_000_000_000_000 + k * 100_000)
+        + one.pack(sender, force_mavlink1=first)
+        for k, one in enumerate([beat, status(), beat, status()])
+    )
+    frame_bytes = len(data) // 2
+    whole = read(tmp_path, "tlog", data)
+    assert isinstance(whole, FlightLog)
+    assert len(whole.columns["t_s"]) == 2
+    for end in range(len(data) - 1, frame_bytes - 1, -1):
+        flight = read(tmp_path, "tlog", data[:end])
+        assert isinstance(flight, FlightLog)
+        assert len(flight.columns["t_s"]) == 1
+
+
 def csv_of(times_s: Sequence[float]) -> bytes:
     head = "t_s,voltage_v,current_a,cell1_v,cell2_v,cell3_v,cell4_v\n"
     return (head + "".join(f"{t_s},15.2,12,3.8,3.8,3.8,3.8\n" for t_s in times_s)).encode()
