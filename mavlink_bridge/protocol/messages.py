@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.number_format import printable
-from dronebms.core.report import Event, Report, Severity
+from dronebms.core.report import Event, Report, Severity, Status
 from mavlink_bridge.protocol.battery_info_message import (
     BATTERY_INFO,
     DATE_BYTES,
@@ -40,7 +40,6 @@ _MV_PER_V = 1000.0
 _CA_PER_A = 100.0
 _CDEGC_PER_DEGC = 100.0
 _HJ_PER_WH = 36.0  # unit of the field: 100 J
-_CHARGING_A = -0.1  # beyond the offset of a gauge
 _TEXT_BYTES = 50  # of one STATUSTEXT
 _TEXT_MAX_BYTES = 250
 _CYCLES = (0, 0xFFFE)
@@ -103,7 +102,7 @@ def battery_status(
         time_remaining=_floor(
             low_s if low_time and low_s is not None else median_s, _TIMES_S, _UNKNOWN_S
         ),
-        charge_state=_charge_state(status.severity, status.fault_bits, snapshot.current_a),
+        charge_state=_charge_state(status),
         voltages_ext=extended_mv,
         mode=mavlink.MAV_BATTERY_MODE_UNKNOWN,
         fault_bitmask=status.fault_bits & _UINT32_MAX,
@@ -299,16 +298,16 @@ def _current_ca(current_a: float | None) -> int:
     return current_ca
 
 
-def _charge_state(severity: Severity, fault_bits: int, current_a: float | None) -> int:
+def _charge_state(status: Status) -> int:
     # common.xml: fault bits are valid only with UNHEALTHY and FAILED.
-    if fault_bits:
-        if severity >= Severity.EMERGENCY:
+    if status.fault_bits:
+        if status.severity >= Severity.EMERGENCY:
             return int(mavlink.MAV_BATTERY_CHARGE_STATE_FAILED)
         return int(mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY)
-    # A short charging current in a descent must not hide a warning.
-    if severity < Severity.WARNING and current_a is not None and current_a < _CHARGING_A:
+    # A charge must not hide a warning.
+    if status.severity < Severity.WARNING and status.charging:
         return int(mavlink.MAV_BATTERY_CHARGE_STATE_CHARGING)
-    return int(_CHARGE_STATES[severity])
+    return int(_CHARGE_STATES[status.severity])
 
 
 def _nearest(value: float | None, scale: float, span: tuple[int, int], unknown: int) -> int:

@@ -281,28 +281,34 @@ def test_energy(consumed_wh: float | None, energy_consumed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("severity", "fault_bits", "current_a", "charge_state"),
+    ("severity", "fault_bits", "charging", "charge_state"),
     [
-        (Severity.OK, 0, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
-        (Severity.OK, 0, None, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
-        (Severity.INFO, 0, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
-        (Severity.WARNING, 0, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_LOW),
-        (Severity.CRITICAL, 0, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_CRITICAL),
-        (Severity.EMERGENCY, 0, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_EMERGENCY),
-        (Severity.OK, 0, -0.1, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
-        (Severity.OK, 0, -0.11, mavlink.MAV_BATTERY_CHARGE_STATE_CHARGING),
-        (Severity.OK, 0, math.nan, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
-        (Severity.WARNING, 0, -5.0, mavlink.MAV_BATTERY_CHARGE_STATE_LOW),
-        (Severity.WARNING, 16, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY),
-        (Severity.OK, 16, -5.0, mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY),
-        (Severity.EMERGENCY, 4, 10.0, mavlink.MAV_BATTERY_CHARGE_STATE_FAILED),
+        (Severity.OK, 0, False, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
+        (Severity.INFO, 0, False, mavlink.MAV_BATTERY_CHARGE_STATE_OK),
+        (Severity.WARNING, 0, False, mavlink.MAV_BATTERY_CHARGE_STATE_LOW),
+        (Severity.CRITICAL, 0, False, mavlink.MAV_BATTERY_CHARGE_STATE_CRITICAL),
+        (Severity.EMERGENCY, 0, False, mavlink.MAV_BATTERY_CHARGE_STATE_EMERGENCY),
+        (Severity.OK, 0, True, mavlink.MAV_BATTERY_CHARGE_STATE_CHARGING),
+        (Severity.WARNING, 0, True, mavlink.MAV_BATTERY_CHARGE_STATE_LOW),
+        (Severity.WARNING, 16, False, mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY),
+        (Severity.OK, 16, True, mavlink.MAV_BATTERY_CHARGE_STATE_UNHEALTHY),
+        (Severity.EMERGENCY, 4, False, mavlink.MAV_BATTERY_CHARGE_STATE_FAILED),
     ],
 )
 def test_charge_state(
-    severity: Severity, fault_bits: int, current_a: float | None, charge_state: int
+    severity: Severity,
+    fault_bits: int,
+    charging: bool,  # noqa: FBT001 - a column
+    charge_state: int,
 ) -> None:
-    message = sent(severity=severity, fault_bits=fault_bits, current_a=current_a)
+    message = sent(severity=severity, fault_bits=fault_bits, charging=charging)
     assert (message.charge_state, message.fault_bitmask) == (charge_state, fault_bits)
+
+
+@pytest.mark.parametrize("current_a", [-0.11, -0.75, -10.0, math.nan, None])
+def test_a_current_alone_is_no_charge(current_a: float | None) -> None:
+    state = sent(severity=Severity.OK, fault_bits=0, current_a=current_a).charge_state
+    assert state == mavlink.MAV_BATTERY_CHARGE_STATE_OK  # an offset, or a moment of regeneration
 
 
 @pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda chemistry: chemistry.name)
