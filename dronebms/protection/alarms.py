@@ -2,7 +2,8 @@
 """Limit evaluation of one pack: debounce, trip, latch and clear.
 
 Each limit trips after its hold time and a number of fresh readings and clears after its clear time.
-An unknown quantity neither trips nor clears; silence of the gauge is a limit of its own. A latched
+An unknown quantity neither trips nor clears, and time in which it is unknown is no part of a hold
+or clear time; silence of the gauge is a limit of its own. A latched
 limit clears when the quantity has recovered while the vehicle is disarmed, or with another pack.
 Evaluation has no effect on the vehicle; `dronebms.protection.actions` has.
 """
@@ -132,6 +133,11 @@ class _Row:
         )
         return True
 
+    def pause(self, dt_s: float) -> None:
+        """A step in which the quantity is unknown: it is evidence of nothing."""
+        if self.state.since_s is not None:
+            self.state = changed(self.state, since_s=self.state.since_s + dt_s)
+
     def remaining_s(self, now_s: float) -> float:
         """Rest of the hold time, infinite while the limit is not exceeded."""
         if self.state.since_s is None:
@@ -152,6 +158,11 @@ class _Group:
         self.above = max((x.trip for x in limits if not x.rising), default=-inf)
         self.below = min((x.trip for x in limits if x.rising), default=inf)
         self.busy = any(row.busy for row in rows)
+
+    def pause(self, dt_s: float) -> None:
+        """A step in which the quantity is unknown."""
+        for row in self.rows:
+            row.pause(dt_s)
 
     def update(
         self, value: float | NotApplicable, snapshot: Snapshot, *, disarmed: bool
@@ -325,6 +336,8 @@ class Alarms:
         for quantity, group in self._groups.items():
             value = values.get(quantity)
             if value is None:
+                if group.busy:
+                    group.pause(number(values["dt_s"]) or 0.0)
                 continue
             if not group.busy and (value is NOT_APPLICABLE or group.above < value < group.below):
                 continue
@@ -354,8 +367,8 @@ class Alarms:
 def _event(row: _Row, value: float | NotApplicable, snapshot: Snapshot, reason: str) -> Event:
     limit = row.limit
     tripped = row.state.active
-    known = [(v, k + 1) for k, v in enumerate(snapshot.cells_v) if v is not None]
-    cell = (max(known) if limit.rising else min(known))[1] if known else 0
+    # The value may be the mean of unknown cells, or in dispute: it is then of no cell by number.
+    cell = snapshot.cells_v.index(value) + 1 if value in snapshot.cells_v else 0
     return Event(
         t_s=snapshot.t_s,
         limit_id=limit.limit_id,

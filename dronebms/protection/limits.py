@@ -80,10 +80,12 @@ class Limit:
         Args:
             value: of the quantity; negative seconds are shown as 0, `{short}` is the amount below 0.
             tripped: whether the limit has tripped, not cleared.
-            cell: number of the cell, from 1.
+            cell: number of the cell, from 1; 0: of a cell that no reading shows.
             reason: what a count consists of (`Quantities.reason`).
         """
         form = f"{self.state}: {self.trip_text}" if tripped else f"CLEARED: {self.clear_text}"
+        if not cell:
+            form = form.replace("cell {cell}", "a cell")
         number = 0.0 if value is NOT_APPLICABLE else value
         least = 0.0 if self.quantity.endswith("_s") else -math.inf
         shown = max(least, number)

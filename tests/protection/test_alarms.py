@@ -289,6 +289,37 @@ def test_unknown_neither_trips_nor_clears(row: Limit) -> None:
 
 
 @pytest.mark.parametrize(
+    "row", [row for row in LIPO_HELD if row.hold_s and "missing" not in row.quantity], ids=named
+)
+def test_time_in_which_a_reading_is_unknown_is_no_part_of_a_hold_or_clear_time(row: Limit) -> None:
+    run = run_of(row)
+    bad = row.trip if row.quantity in COUNTED else row.trip + 0.1 * (row.trip - row.clear)
+    for _ in range(2):  # single readings far apart
+        assert not any(map(trips, run.hold(bad, STEP_S)))
+        assert not any(map(trips, run.hold(None, row.hold_s + 5.0)))
+    run.hold(bad, row.hold_s + 1.0)
+    run.vehicle = ON_GROUND if row.latch else run.vehicle
+    for _ in range(2):
+        assert not any(map(clears, run.hold(row.clear, STEP_S)))
+        assert not any(map(clears, run.hold(None, row.clear_s + 5.0)))
+    assert clears(run.hold(row.clear, row.clear_s + 1.0)[-1])
+
+
+@pytest.mark.parametrize("row", [LIPO["cell_emergency"], LIPO["hot_critical"]], ids=named)
+def test_a_condition_that_is_read_half_of_the_time_trips_in_twice_the_hold_time(row: Limit) -> None:
+    run, start_s = run_of(row), None
+    for _ in range(2 * round(row.hold_s) + 2):
+        for value in (row.trip, None):
+            statuses = run.hold(value, 0.5)
+            start_s = start_s or statuses[0].t_s
+            tripped = [status.t_s for status in statuses if status.active]
+            if tripped:
+                assert on_time(tripped[0] - start_s, 2.0 * row.hold_s)
+                return
+    pytest.fail("it has not tripped")
+
+
+@pytest.mark.parametrize(
     "row", [row for row in LIPO_HELD if row.quantity not in COUNTED], ids=named
 )
 def test_a_good_sample_in_between_starts_the_hold_time_again(row: Limit) -> None:
@@ -646,6 +677,25 @@ def test_an_event_names_the_cell_that_it_is_about_counted_from_one() -> None:
         "CRITICAL: cell 3 3.29 V <= 3.30 V",
         "HIGH: cell 4 4.30 V >= 4.25 V",
     ]
+
+
+def test_a_voltage_that_is_of_no_cell_by_number_names_none() -> None:
+    def texts(snapshot: Snapshot) -> list[str]:
+        alarms = Alarms([LIPO["cell_emergency"]], FACTS)
+        times_s = [k * STEP_S for k in range(60)]
+        statuses = [
+            alarms.update(replace(snapshot, t_s=t_s, read_at_s={}), NO, IN_AIR) for t_s in times_s
+        ]
+        return [event.text for status in statuses for event in status.events]
+
+    hidden = replace(look(0.0), cells_v=(3.7, 3.6, None, 3.7, 3.7, 3.7), voltage_v=20.9)
+    disputed = replace(
+        look(0.0),
+        cells_v=(None,) * 6,
+        voltage_v=15.0,
+        disputed={"voltage_v": (15.0, 22.8), "cells_v": (3.8,) * 6},
+    )
+    assert texts(hidden) == texts(disputed) == ["EMERGENCY: a cell 2.50 V <= 3.10 V"]
 
 
 def test_a_tripped_limit_stays_under_another_table_until_it_clears_by_it() -> None:
