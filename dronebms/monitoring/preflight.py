@@ -4,10 +4,11 @@
 import math
 from collections.abc import Iterator
 
+from dronebms.core.pack_data import PackData
 from dronebms.core.report import ChargingAdvice, PreflightVerdict, Report, Severity, Status, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage
 from smartbattery.registers import STATUS_INITIALIZED
-from smartbattery.snapshot import NO_GAUGE
+from smartbattery.snapshot import NO_GAUGE, Snapshot
 
 RESERVE_PCT = 15.0  # state of charge that remains after the planned flight
 _MAX_ERROR_PCT = 10.0
@@ -55,11 +56,7 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
         return
     if status.severity >= Severity.WARNING:
         yield ", ".join(status.label(limit_id) for limit_id in status.active)
-    if None in snapshot.cells_v:
-        yield "cell voltage missing"
-    measured = snapshot.identity.gauge != NO_GAUGE or "temperature_degc" in snapshot.read_at_s
-    if measured and snapshot.temperature_degc is None:
-        yield "temperature missing"
+    yield from _missing(snapshot, pack_data)
     if charging.do != "none":
         yield "charging"
     if snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED:
@@ -73,6 +70,24 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
         warm = (snapshot.temperature_degc or 0.0) > pack_data.chemistry.cold_degc
         if ohm > _WORN * new_ohm and warm:
             yield f"resistance {ohm / new_ohm:.1f} x new > {_WORN:.1f} x"
+
+
+def _missing(snapshot: Snapshot, pack_data: PackData) -> Iterator[str]:
+    """Readings without which a limit does not judge the pack."""
+    if None in snapshot.cells_v:
+        yield "cell voltage missing"
+    if not snapshot.cells_v and pack_data.cells is None:  # no limit judges the voltage
+        yield "number of cells unknown"
+    current_a = snapshot.beyond_a if snapshot.current_a is None else snapshot.current_a
+    if current_a is None and _is_measured(snapshot, "current_a"):
+        yield "current missing"
+    if snapshot.temperature_degc is None and _is_measured(snapshot, "temperature_degc"):
+        yield "temperature missing"
+
+
+def _is_measured(snapshot: Snapshot, name: str) -> bool:
+    """Whether a source measures it: every gauge does, another one if it has given a value."""
+    return snapshot.identity.gauge != NO_GAUGE or name in snapshot.read_at_s
 
 
 def _planned_flight(report: Report) -> Iterator[str]:

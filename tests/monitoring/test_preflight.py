@@ -51,9 +51,11 @@ READY = with_ground_checks(
 MONITOR: dict[str, object] = {
     "identity": Identity(gauge=NO_GAUGE),
     "temperature_degc": None,
+    "current_a": None,
     "cells_v": (),
     "read_at_s": {},
 }
+UNCOUNTED = replace(FACTS, cells=None)
 
 
 def ready(**parts: object) -> Report:
@@ -86,7 +88,11 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
     assert (verdict.go, verdict.text) == (True, "GO: state of charge 96 %, lowest cell 4.15 V")
     unknown = check_preflight(ready(soc_pct=None, cells_v=()))
     assert (unknown.go, unknown.text) == (True, "GO: state of charge unknown")
-    assert check_preflight(ready(**MONITOR)).go  # a power module measures no temperature
+    # A power module measures no temperature, and some no current.
+    assert check_preflight(ready(**MONITOR)).go
+    # A saturated register is no missing one: limits judge its bound.
+    assert check_preflight(ready(current_a=None, beyond_a=32.8)).go
+    assert check_preflight(ready(pack_data=UNCOUNTED)).go  # its cells are read
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,10 @@ def test_a_sound_pack_may_fly_in_one_line() -> None:
         ({"cells_v": (4.1, None, 4.1)}, None, "cell voltage missing"),
         ({"temperature_degc": None}, None, "temperature missing"),
         (MONITOR | {"read_at_s": {"temperature_degc": 0.0}}, None, "temperature missing"),
+        ({"current_a": None}, None, "current missing"),
+        (MONITOR | {"read_at_s": {"current_a": 0.0}}, None, "current missing"),
+        ({"cells_v": (), "pack_data": UNCOUNTED}, None, "number of cells unknown"),
+        (MONITOR | {"pack_data": UNCOUNTED}, None, "number of cells unknown"),
         ({"current_a": -2.0}, None, "NO-GO: charging"),
         ({"status_raw": 0x40}, None, "gauge not initialized"),
         ({"max_error_pct": 30.0}, None, "gauge max error 30 % > 10 %"),
