@@ -443,6 +443,37 @@ def test_a_cell_of_high_resistance_is_never_rejected(response: float) -> None:
     assert (result.rejected_s, result.disputed_s) == ({}, {})
 
 
+@pytest.mark.parametrize("by_v", [-0.3, -0.6, -1.5, 0.4])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_cell_at_a_bad_contact_is_never_used_between_two_seconds(by_v: float, every: int) -> None:
+    """Readings at 4 Hz whose whole seconds are right, or not, with a wrong one in between."""
+    check, pack, used = ConsistencyCheck(), Pack(step_s=0.25), []
+    for k, sound in enumerate(pack.snapshots(120.0)):
+        wrong = sound.t_s >= FAULT_S and k // every % 2 == 1
+        raw = cell(1, lambda v: round(v + by_v, 3))(sound) if wrong else sound
+        seen = check.check(raw, FACTS, armed=True)
+        assert seen.voltage_v is not None
+        used += [seen.cells_v[1] == raw.cells_v[1]] if wrong else []
+    assert len(used) > 100
+    assert not any(used)
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.25])
+def test_a_cell_that_collapses_is_known_between_two_seconds_once_the_pack_shows_it(
+    lag_s: float,
+) -> None:
+    check, pack = ConsistencyCheck(), Pack(step_s=0.25)
+    lowest_v = []
+    for sound in pack.snapshots(100.0):
+        low = cell(1, lambda v: v - 0.8)(sound) if sound.t_s >= FAULT_S else sound
+        late = sound.t_s >= FAULT_S + lag_s
+        seen = check.check(voltage(lambda v: v - 0.8)(low) if late else low, FACTS, armed=True)
+        if sound.t_s >= FAULT_S + 8.0:
+            lowest_v.append(seen.cells_v[1] == low.cells_v[1])
+    assert lowest_v
+    assert all(lowest_v)
+
+
 def test_a_stuck_cell_is_rejected() -> None:
     result = flown(Stuck("cells_v", 3), Pack(soc_frac=0.14), end_s=200.0)
     assert set(result.rejected_s) == {"cell4_v"}

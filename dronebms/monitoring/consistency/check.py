@@ -16,7 +16,6 @@ from dronebms.monitoring.consistency.voltages import (
     Fault,
     VoltageSample,
     VoltageState,
-    is_gross,
 )
 from smartbattery.snapshot import Snapshot
 from smartbattery.values import changed
@@ -102,26 +101,22 @@ class ConsistencyCheck:
     # ------------------------------------------------------------------ cells and pack
 
     def _checked_voltages(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        pack_v, state = snapshot.voltage_v, self._voltages
         known_v = [v for v in snapshot.cells_v if v is not None]
-        whole = bool(known_v) and len(known_v) == len(snapshot.cells_v)
-        last_s = state.samples[-1].t_s if state.samples else -1.0
-        read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
-        if pack_v and whole and read_s > last_s:
-            news = state.fault is None and is_gross(known_v, pack_v)
-            if news or read_s - last_s >= _SECOND_S:
-                sample = VoltageSample(read_s, pack_v, tuple(known_v), snapshot.current_a)
-                added = state.added(sample, pack_data.chemistry, pack_data.capacity_ah)
-                state = self._judged(added)
-        if state.fault is None or not known_v:
+        sample = _voltage_sample(snapshot, known_v)
+        if sample is not None and self._is_due(sample):
+            ah = pack_data.capacity_ah
+            self._judged(self._voltages.added(sample, pack_data.chemistry, ah))
+        elif sample is not None and self._voltages.fault is None:
+            # A bad contact comes and goes within a second.
+            return _without_cells(snapshot, self._voltages.odd_cell(sample))
+        pack_v, state = snapshot.voltage_v, self._voltages
+        if state.fault is None or not known_v or (state.fault is Fault.PACK and pack_v is None):
             return snapshot
         if state.fault is Fault.CELLS:
             return _without_cells(snapshot, state.cells)
         sum_v = fmean(known_v) * len(snapshot.cells_v)
         pack = "pack unknown" if pack_v is None else f"pack {pack_v:.1f} V"
         if state.fault is Fault.PACK:
-            if pack_v is None:
-                return snapshot
             doubt = f"{pack} rejected, cells {sum_v:.1f} V"
             return _rejected(changed(snapshot, voltage_v=sum_v), ("voltage_v",), doubt)
         unknown = changed(snapshot, cells_v=(None,) * len(snapshot.cells_v))
@@ -136,13 +131,19 @@ class ConsistencyCheck:
             disputed={"voltage_v": packs_v, "cells_v": tuple(known_v)},
         )
 
-    def _judged(self, voltages: VoltageState) -> VoltageState:
+    def _is_due(self, sample: VoltageSample) -> bool:
+        """Whether a sample is the one of a second, or cannot wait for it."""
+        state = self._voltages
+        last_s = state.samples[-1].t_s if state.samples else -1.0
+        news = sample.t_s > last_s and state.fault is None and sample.is_gross
+        return news or sample.t_s - last_s >= _SECOND_S
+
+    def _judged(self, voltages: VoltageState) -> None:
         """Store a verdict; the response of the cells is not compared across a change of it."""
         if voltages.fault is not self._voltages.fault:
             self._currents = changed(self._currents, samples=(), charging_s=None, suspect=False)
             self._begin_second(None)
         self._voltages = voltages
-        return voltages
 
     def _begin_second(self, second_s: float | None) -> None:
         self._second_s = second_s
@@ -235,6 +236,14 @@ class ConsistencyCheck:
         self._begin_second(read_s)
         self._last_a = current_a
         return sample
+
+
+def _voltage_sample(snapshot: Snapshot, known_v: list[float]) -> VoltageSample | None:
+    """Voltages of the pack and of every cell, `None` if one is unknown."""
+    if not snapshot.voltage_v or not known_v or len(known_v) < len(snapshot.cells_v):
+        return None
+    read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
+    return VoltageSample(read_s, snapshot.voltage_v, tuple(known_v), snapshot.current_a)
 
 
 def _middle_cell(snapshot: Snapshot, pack_data: PackData) -> float | None:

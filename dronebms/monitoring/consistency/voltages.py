@@ -154,6 +154,12 @@ class VoltageState:
         samples = (sample,) if lasted else samples
         return changed(state, samples=samples, fault=None, cells=(), since_s=None)
 
+    def odd_cell(self, sample: VoltageSample) -> tuple[int, ...]:
+        """The cell that a reading between two seconds contradicts; it is none of the verdict."""
+        if not self.samples or len(self.samples[-1].cells_v) != len(sample.cells_v):
+            return ()
+        return _odd_cell((*self.samples, sample), self.base_v)
+
 
 def _first(since_s: float | None, sample: VoltageSample) -> float:
     return sample.t_s if since_s is None else since_s
