@@ -4,7 +4,10 @@
 ArduPilot and PX4 latch a battery failsafe at the first report of it. A value that changes by more
 than a pack can is therefore debounced: the previous value is used until the new one has lasted for
 longer than one update of a slow gauge. Readings that do not change at all under load for half a
-minute come from a frozen gauge and are unknown. A gauge has 1 mV; a log may have rounded its values
+minute come from a frozen gauge and are unknown; so do voltages that stand still while the current
+changes by what moves every cell. A pack cools in minutes: a temperature that falls faster is of a
+sensor that fails, and unknown, because it would clear the alarm of a hot pack. No rise is too fast,
+as none is in a thermal runaway. A gauge has 1 mV; a log may have rounded its values
 to 0.1 V, which lets them stand for longer: until the charge that was used explains a step. Volts,
 amperes, degC, seconds; discharge is positive. Source of the bounds: recorded flights, whose largest
 step is 9 % of the voltage and whose longest constant reading is 18 s.
@@ -26,10 +29,13 @@ _STEP_BURSTS = 2.0  # times the chemistry's 10 s current
 _STEP_K = 10.0
 _UNKNOWN_CAPACITY_MAH = 10_000.0  # of a large pack: no step of a small one is rejected
 _FROZEN_S = 30.0
+_SEEN_V = 0.01  # sag of a cell that a working gauge shows: 10 of its steps
+_COOLS_K_PER_S = 0.1  # beyond `_STEP_K`; a hot pack in the cold loses 60 K in 5 minutes
 # Of the charge: the curve is as flat as this in the middle, and no coarser log is waited for.
 _FLAT_FROM_FRAC, _FLAT_TO_FRAC = 0.3, 0.7
 _HIDDEN_MARGIN, _MOST_HIDDEN_FRAC = 2.0, 0.15
 _HOUR_S = 3600.0
+_LEAST_CELL_V = 1.0  # no cell of a working pack is below
 _LOAD_C = 0.3  # below it, on the ground, constant readings are normal
 
 
@@ -52,16 +58,41 @@ _NO_VALUE = ValueState()
 
 
 @dataclass(frozen=True, slots=True)
+class Warmth:
+    """Temperature of the pack as it can be: it follows the readings slowly in both directions."""
+
+    degc: float
+    at_s: float  # of its reading
+
+    def after(self, degc: float, read_s: float) -> "Warmth":
+        """State after a reading."""
+        most_k = _COOLS_K_PER_S * max(read_s - self.at_s, 0.0)
+        return Warmth(self.degc + min(max(degc - self.degc, -most_k), most_k), read_s)
+
+
+@dataclass(frozen=True, slots=True)
+class StillVoltages:
+    """Voltages that have not changed at all under load, and the currents meanwhile."""
+
+    volts: tuple[float | None, tuple[float | None, ...]]
+    since_s: float
+    least_a: float
+    most_a: float
+
+
+@dataclass(frozen=True, slots=True)
 class PlausibilityState:
     """State of the check; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     identity: Identity = UNIDENTIFIED
     values: dict[str, ValueState] = field(default_factory=dict)  # by field of the snapshot
     reading: tuple[float | None, float | None, tuple[float | None, ...]] | None = None
     moved_s: float = 0.0  # when `reading` (volts, amperes, cells) last changed
     settled_s: float | None = None  # when every accepted value was last read
+    still: StillVoltages | None = None
+    warmth: Warmth | None = None
 
 
 class PlausibilityCheck:
@@ -81,7 +112,7 @@ class PlausibilityCheck:
     def resume(self, absent_s: float) -> None:
         """Continue after an absence of the loop: readings did not stand still in it."""
         state = self._state
-        self._state = changed(state, moved_s=state.moved_s + absent_s)
+        self._state = changed(state, moved_s=state.moved_s + absent_s, still=None)
 
     def check(
         self, snapshot: Snapshot, pack_data: PackData, resolution: Resolution = FINE
@@ -93,6 +124,7 @@ class PlausibilityCheck:
             pack_data: rated data of the pack.
             resolution: of the readings.
         """
+        snapshot = _with_every_cell(snapshot, pack_data.cells)
         identity = snapshot.identity
         if not is_same_pack(self._state.identity, identity):
             self._state = PlausibilityState()
@@ -107,12 +139,35 @@ class PlausibilityCheck:
             hidden_s = hidden_frac * capacity_ah * _HOUR_S / snapshot.current_a
         if frozen_s > max(_FROZEN_S, hidden_s):
             return snapshot.unknown(snapshot.t_s, f"gauge readings frozen for {frozen_s:.0f} s")
+        ohm = pack_data.chemistry.resistance_mohm_ah / 1000.0 / capacity_ah
+        still_s = self._still_s(
+            snapshot, _LOAD_C * capacity_ah, (_SEEN_V + resolution.cell_v) / ohm
+        )
+        if still_s > max(_FROZEN_S, hidden_s):
+            return snapshot.unknown(snapshot.t_s, f"gauge voltages frozen for {still_s:.0f} s")
         step_a = _STEP_BURSTS * pack_data.chemistry.burst_c * capacity_ah
         voltage_v = self._voltage(snapshot, "voltage_v", snapshot.voltage_v)
         current_a = self._value(snapshot, "current_a", snapshot.current_a, step_a)
         degc = self._value(snapshot, "temperature_degc", snapshot.temperature_degc, _STEP_K)
         named = zip(CELL_FIELDS, snapshot.cells_v, strict=False)
         cells_v = tuple([self._voltage(snapshot, name, v) for name, v in named])
+        if degc is not None and self._cools_too_fast(snapshot, degc):
+            return changed(
+                self._checked(snapshot, voltage_v, current_a, None, cells_v),
+                doubts=(*snapshot.doubts, f"temperature {degc:.0f} degC rejected: a sudden fall"),
+                rejected=(*snapshot.rejected, "temperature_degc"),
+            )
+        return self._checked(snapshot, voltage_v, current_a, degc, cells_v)
+
+    def _checked(
+        self,
+        snapshot: Snapshot,
+        voltage_v: float | None,
+        current_a: float | None,
+        degc: float | None,
+        cells_v: tuple[float | None, ...],
+    ) -> Snapshot:
+        """The snapshot with the accepted values."""
         read_at_s = self._read_at_s(snapshot)
         if read_at_s is snapshot.read_at_s and (voltage_v, current_a, degc, cells_v) == (
             snapshot.voltage_v,
@@ -153,6 +208,33 @@ class PlausibilityCheck:
             self._state = changed(self._state, reading=reading, moved_s=read_s)
         return read_s - self._state.moved_s
 
+    def _still_s(self, snapshot: Snapshot, load_a: float, seen_a: float) -> float:
+        """Seconds for which the voltages have stood still while the current changed by `seen_a`."""
+        current_a, still = snapshot.current_a, self._state.still
+        if current_a is None or current_a < load_a:
+            if still is not None:
+                self._state = changed(self._state, still=None)
+            return 0.0
+        read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
+        volts = snapshot.voltage_v, snapshot.cells_v
+        if still is None or still.volts != volts:
+            still = StillVoltages(volts, read_s, current_a, current_a)
+        elif not still.least_a <= current_a <= still.most_a:
+            least_a, most_a = min(still.least_a, current_a), max(still.most_a, current_a)
+            still = changed(still, least_a=least_a, most_a=most_a)
+        if still is not self._state.still:
+            self._state = changed(self._state, still=still)
+        return read_s - still.since_s if still.most_a - still.least_a >= seen_a else 0.0
+
+    def _cools_too_fast(self, snapshot: Snapshot, degc: float) -> bool:
+        """Whether a temperature is lower than that of the pack can be."""
+        read_s = snapshot.read_at_s.get("temperature_degc", snapshot.t_s)
+        before = self._state.warmth
+        warmth = Warmth(degc, read_s) if before is None else before.after(degc, read_s)
+        if warmth != before:
+            self._state = changed(self._state, warmth=warmth)
+        return degc < warmth.degc - _STEP_K
+
     def _voltage(self, snapshot: Snapshot, name: str, value: float | None) -> float | None:
         before_v = self._state.values.get(name, _NO_VALUE).accepted
         # Relative to the larger: the step back to a true value is no larger than the step away.
@@ -168,6 +250,21 @@ class PlausibilityCheck:
         after = before.after(value, snapshot.read_at_s.get(name, snapshot.t_s), step)
         self._state.values[name] = after
         return after.accepted
+
+
+def _with_every_cell(snapshot: Snapshot, cells: int | None) -> Snapshot:
+    """The snapshot with the cells that a source leaves out, as unknown ones.
+
+    Their sum is not that of the pack. Not if the pack's voltage leaves them nothing: then the
+    number of cells is wrong, which the limits show.
+    """
+    known_v = [v for v in snapshot.cells_v if v is not None]
+    missing = (cells or 0) - len(snapshot.cells_v)
+    if missing <= 0 or not known_v or snapshot.voltage_v is None:
+        return snapshot
+    if snapshot.voltage_v - sum(known_v) < _LEAST_CELL_V * missing:
+        return snapshot
+    return changed(snapshot, cells_v=(*snapshot.cells_v, *(None,) * missing))
 
 
 def _hidden_frac(resolution_v: float, chemistry: Chemistry) -> float:

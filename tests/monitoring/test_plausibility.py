@@ -12,6 +12,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Event, Report
 from dronebms.monitoring.plausibility import PlausibilityCheck
+from mavlink_bridge.protocol.messages import battery_status
 from smartbattery.snapshot import Identity, Snapshot
 from tests.snapshots import FACTS, look, watched
 
@@ -219,3 +220,143 @@ def test_a_step_of_the_temperature_does_not_delay_the_voltage() -> None:
     assert hotter.temperature_degc == 25.0
     assert hotter.read_at_s["voltage_v"] == 0.5
     assert check.check(look(0.6, 2.0, temperature_degc=60.0), FACTS).read_at_s["voltage_v"] == 0.5
+
+
+# ---------------------------------------------------------------------- voltages that stand still
+
+
+def standing(t_s: float, *, cells: bool = True) -> Snapshot:
+    """A hover whose voltages stand still from 20 s on, while the current goes on."""
+    now, then = hovering(t_s), hovering(min(t_s, 20.0))
+    gust_a = 3.0 * math.sin(t_s / 2.0)
+    cells_v = then.cells_v if cells else ()
+    return replace(
+        now, voltage_v=then.voltage_v, cells_v=cells_v, current_a=(now.current_a or 0.0) + gust_a
+    )
+
+
+@pytest.mark.parametrize("cells", [True, False])
+def test_voltages_that_stand_still_while_the_current_changes_are_unknown(*, cells: bool) -> None:
+    reports = watched(standing(k / 10, cells=cells) for k in range(700))
+    for report in reports:
+        assert (report.snapshot.voltage_v is None) is (report.t_s > 50.05)
+    assert reports[-1].snapshot.trouble == "gauge voltages frozen for 50 s"
+    assert {"silent", "lost"} <= set(reports[-1].status.active)
+
+
+def test_voltages_of_a_steady_load_may_stand_still() -> None:
+    check = PlausibilityCheck()
+    for k in range(900):  # 0.1 A moves a cell by less than it is read in
+        steady = look(k / 10, 3.8, 20.0 + 0.05 * math.sin(k / 5.0))
+        assert check.check(steady, FACTS).voltage_v is not None
+
+
+def test_voltages_that_stand_still_count_from_the_last_unloaded_reading() -> None:
+    check, seen = PlausibilityCheck(), []
+    for k in range(800):
+        t_s = k / 10
+        snapshot = look(t_s, 3.8, 0.3 if t_s < 30.0 else 20.0 + 5.0 * math.sin(t_s))
+        seen.append(check.check(snapshot, FACTS).voltage_v is None)
+    assert seen.index(True) == 601
+
+
+def test_an_absence_of_the_loop_is_no_standstill_of_the_voltages() -> None:
+    check = PlausibilityCheck()
+    for k in range(400):
+        check.check(standing(k / 10), FACTS)
+    check.resume(20.0)
+    assert check.check(standing(60.0), FACTS).voltage_v is not None
+
+
+# ---------------------------------------------------------------------- a temperature that falls
+
+
+def warm(t_s: float, degc: float | None) -> Snapshot:
+    return replace(hovering(t_s), temperature_degc=degc)
+
+
+@pytest.mark.parametrize(("from_degc", "to_degc"), [(25.0, -45.0), (65.0, -40.0), (40.0, 15.0)])
+def test_a_sudden_fall_of_the_temperature_is_unknown_and_neither_trips_nor_clears(
+    from_degc: float, to_degc: float
+) -> None:
+    reports = watched(warm(k / 2, from_degc if k < 120 else to_degc) for k in range(240))
+    before = set(reports[119].status.active)
+    assert ("hot_critical" in before) is (from_degc > 60.0)
+    for report in reports[122:]:
+        assert report.snapshot.temperature_degc is None
+        assert report.snapshot.rejected == ("temperature_degc",)
+    last = reports[-1]
+    assert last.snapshot.doubts == (f"temperature {to_degc:.0f} degC rejected: a sudden fall",)
+    assert len(last.snapshot.doubts[0]) <= 50
+    predicted = {"time_soon", "time_low", "time_critical", "charge_low", "cell_low"}
+    assert set(last.status.active) - predicted == before - predicted | {"blind", "implausible"}
+
+
+def test_a_temperature_that_comes_back_is_known_again() -> None:
+    check = PlausibilityCheck()
+    for k in range(200):
+        wrong = 40 <= k < 120
+        seen = check.check(warm(k / 2, -45.0 if wrong else 25.0), FACTS)
+        if k >= 124:
+            assert (seen.temperature_degc, seen.doubts) == (25.0, ())
+
+
+def test_a_pack_that_cools_in_the_cold_stays_known() -> None:
+    check = PlausibilityCheck()
+    for k in range(1800):  # from 50 to -10 degC with a time constant of 5 minutes
+        degc = -10.0 + 60.0 * math.exp(-k / 300.0)
+        assert check.check(warm(float(k), degc), FACTS).temperature_degc == degc
+
+
+def test_no_rise_of_the_temperature_is_too_fast() -> None:
+    check = PlausibilityCheck()
+    check.check(warm(0.0, 25.0), FACTS)
+    seen = [check.check(warm(1.0 + k / 10, 140.0), FACTS) for k in range(20)]
+    assert seen[-1].temperature_degc == 140.0
+    assert seen[-1].doubts == ()
+
+
+def test_a_short_wrong_rise_does_not_hide_the_true_temperature_after_it() -> None:
+    check = PlausibilityCheck()
+    for k in range(400):
+        wrong = 100 <= k < 140
+        seen = check.check(warm(k / 2, 90.0 if wrong else 25.0), FACTS)
+        if k >= 144:
+            assert seen.temperature_degc == 25.0
+
+
+# ---------------------------------------------------------------------- cells that are left out
+
+
+def test_a_source_that_leaves_out_a_cell_gives_an_unknown_one() -> None:
+    check = PlausibilityCheck()
+    seen = check.check(replace(look(0.0), cells_v=(3.8,) * 5), FACTS)
+    assert seen.cells_v == (*(3.8,) * 5, None)
+    assert seen.voltage_v == pytest.approx(22.8)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"cells_v": ()},  # a power module
+        {"cells_v": (3.8,) * 5, "voltage_v": 19.0},  # the configured number is wrong
+        {"cells_v": (3.8,) * 5, "voltage_v": None},
+        {"cells_v": (3.8,) * 7, "voltage_v": 26.6},
+    ],
+)
+def test_no_cell_is_added_to_readings_that_leave_it_nothing(values: dict[str, object]) -> None:
+    snapshot = replace(look(0.0), **values)  # type: ignore[arg-type]  # by name
+    assert PlausibilityCheck().check(snapshot, FACTS).cells_v == values["cells_v"]
+
+
+def test_without_a_cell_the_vehicle_gets_no_sum_of_the_others() -> None:
+    def left_out(t_s: float) -> Snapshot:
+        snapshot = hovering(t_s)
+        return snapshot if t_s < 30.0 else replace(snapshot, cells_v=snapshot.cells_v[:5])
+
+    reports = watched(left_out(k / 4) for k in range(200))
+    voltages = battery_status(reports[-1]).voltages
+    assert voltages[0] == pytest.approx(1000.0 * (hovering(49.75).voltage_v or 0.0), abs=2.0)
+    assert set(voltages[1:]) == {0xFFFF}
+    assert not {"pack_low", "implausible"} & set(reports[-1].status.active)
+    assert "cell voltage missing" in reports[-1].preflight.text
