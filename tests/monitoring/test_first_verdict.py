@@ -148,7 +148,7 @@ def test_a_limit_with_a_longer_hold_time_forbids_while_it_is_exceeded() -> None:
     reports = list(fly(pipeline, 40.0))
     assert gos(iter(reports)) == []
     assert reports[80].preflight.text == "NO-GO: checking pack hot, 80 s"
-    source.pack = pack
+    source.pack = lambda t_s: pack(t_s, temperature_degc=46.0)
     assert gos(fly(pipeline, 20.0, 40.0))
 
 
