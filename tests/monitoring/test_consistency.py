@@ -458,6 +458,15 @@ def test_a_cell_at_a_bad_contact_is_never_used_between_two_seconds(by_v: float, 
     assert not any(used)
 
 
+def test_another_number_of_cells_is_compared_from_the_next_second_on() -> None:
+    check, pack = ConsistencyCheck(), Pack(step_s=0.25)
+    for sound in pack.snapshots(20.25):
+        check.check(sound, FACTS)
+    first, *_ = [s for s in pack.snapshots(30.0) if s.t_s > 20.0]
+    more = replace(first, cells_v=(*first.cells_v, 3.0))
+    assert check.check(more, FACTS).cells_v == more.cells_v
+
+
 @pytest.mark.parametrize("lag_s", [0.0, 0.25])
 def test_a_cell_that_collapses_is_known_between_two_seconds_once_the_pack_shows_it(
     lag_s: float,
