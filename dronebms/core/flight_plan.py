@@ -88,6 +88,8 @@ class ReturnTo(StrEnum):
     HOME_OR_RALLY = "home or rally point"  # the nearest of them
     RALLY = "rally point"  # the nearest of them, home if there is none
     LANDING = "mission landing"  # the landing items of the mission
+    LANDING_OR_RALLY = "mission landing or rally point"  # the nearest, home if there is none
+    NEAREST = "home, mission landing or rally point"  # the nearest of them
     HOME_THEN_LANDING = "home, then mission landing"  # home or the nearest rally point first
     MISSION = "along the mission"  # on to its landing; back to home if it has none
     MISSION_NEARER = "along the mission, nearer end"  # on or back, by the number of items
@@ -110,6 +112,13 @@ class ReturnPlan:
     level_within_m: float = 0.0  # of home: it does not climb
     wait_s: float = 0.0  # at home
     wait_height_m: float | None = None  # above home, to which it descends first; None: it does not
+    # On a wing: at home it circles down to `wait_height_m` at this rate first. None: it does not.
+    circles_down_m_s: float | None = None
+    circle_m: float = 0.0  # radius of these circles
+    glide_m_s: float | None = None  # sink rate of a landing on the wing after them
+    approach_m_s: float | None = None  # through the air, of a landing on the wing
+    within_up_m: float = 0.0  # on a wing: of the height at which a climb or descent counts as flown
+    on_rotors: bool = False  # a VTOL that hovers flies home without its wing
     lands: bool = True  # False: it stays at home as it is, in the air or on its wheels
     to: ReturnTo = ReturnTo.HOME
     rally_within_m: float | None = None  # of the vehicle: farther ones do not count; None: all do

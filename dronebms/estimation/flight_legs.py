@@ -244,16 +244,24 @@ def return_legs(
     Raises:
         NoWayError: the wind is too strong.
     """
+    if plan.on_rotors:
+        at = changed(at, on_wing=False)
     away_m = _apart_m(start, end)
     cruise_up_m = _cruise_up_m(start.up_m, away_m, plan)
-    speeds = Speeds(plan.cruise_m_s, plan.climb_m_s, plan.descent_m_s)
-    above = changed(start, up_m=start.up_m if plan.climbs_on_way else cruise_up_m)
+    speeds = way_speeds(plan)
+    above = changed(start, up_m=_climbed_up_m(start.up_m, cruise_up_m, plan))
     legs = line(start, above, speeds, at)
     ground_up_m = end.up_m or 0.0
-    if plan.lands and at.on_wing and plan.landing_m_s is None and plan.wait_s <= 0.0:
-        return (*legs, *line(above, changed(end, up_m=ground_up_m), speeds, at))  # a slope
-    legs += line(above, Position(end.north_m, end.east_m, cruise_up_m), speeds, at)
     height_m = None if cruise_up_m is None else max(cruise_up_m - ground_up_m, 0.0)
+    wait_m = plan.wait_height_m
+    if at.on_wing and plan.circles_down_m_s and wait_m is not None and height_m is not None:
+        there = Position(end.north_m, end.east_m, cruise_up_m)
+        legs += line(above, _short_of(above, there, plan), speeds, at)
+        return (*legs, *_circled_down(height_m, min(wait_m, height_m), away_m, plan, at))
+    if plan.lands and at.on_wing and plan.landing_m_s is None and plan.wait_s <= 0.0:
+        slow = changed(speeds, cruise_m_s=plan.approach_m_s or plan.cruise_m_s)
+        return (*legs, *line(above, changed(end, up_m=ground_up_m), slow, at))  # a slope
+    legs += line(above, Position(end.north_m, end.east_m, cruise_up_m), speeds, at)
     rotors = at if not at.on_wing or plan.landing_m_s is None else changed(at, on_wing=False)
     legs += [] if rotors.on_wing else _slowed(away_m, speeds, at)
     if plan.wait_s > 0.0 and plan.lands and plan.wait_height_m is not None and height_m is not None:
@@ -269,6 +277,59 @@ def return_legs(
         rate_m_s = plan.descent_m_s or _DESCENT_M_S
         legs += [Leg(down_m / rate_m_s, at.wind_m_s, -rate_m_s)] if down_m > 0.0 else []
     return tuple(legs)
+
+
+def way_speeds(plan: ReturnPlan) -> Speeds:
+    """Speeds on the way home, before the landing."""
+    return Speeds(plan.cruise_m_s, plan.climb_m_s, plan.circles_down_m_s or plan.descent_m_s)
+
+
+def _climbed_up_m(up_m: float | None, cruise_up_m: float | None, plan: ReturnPlan) -> float | None:
+    """Height at which the flight home begins."""
+    if plan.climbs_on_way:
+        return up_m
+    if up_m is None or cruise_up_m is None:
+        return cruise_up_m
+    return max(up_m, cruise_up_m - plan.within_up_m)
+
+
+def _short_of(start: Position, end: Position, plan: ReturnPlan) -> Position:
+    """Where the circle about a place begins, on the way to it."""
+    away_m = _apart_m(start, end)
+    part = max(1.0 - plan.circle_m / away_m, 0.0) if away_m > 0.0 else 0.0
+    return Position(
+        start.north_m + part * (end.north_m - start.north_m),
+        start.east_m + part * (end.east_m - start.east_m),
+        end.up_m,
+    )
+
+
+def _circled_down(
+    height_m: float, low_m: float, away_m: float, plan: ReturnPlan, at: Conditions
+) -> list[Leg]:
+    """Circles on the wing from a height to a lower one, the wait there, and the landing.
+
+    A VTOL flies from its circle to the place, slows down and lands on its rotors; a plane circles
+    down to the ground. Source: PX4 rtl_direct.cpp `_updateRtlState`, FixedWingModeManager.cpp
+    `control_auto_landing_circular`.
+    """
+    speeds, air_m_s = way_speeds(plan), plan.cruise_m_s or 0.0
+    rate_m_s = speeds.descent_m_s or _DESCENT_M_S
+    glide_m_s = plan.glide_m_s or rate_m_s
+    circles = [
+        (max(height_m - low_m - plan.within_up_m, 0.0) / rate_m_s, -rate_m_s),
+        (plan.wait_s, 0.0),
+    ]
+    legs = [Leg(span_s, air_m_s, up_m_s, on_wing=True) for span_s, up_m_s in circles if span_s > 0]
+    if not plan.lands:
+        return legs
+    begins = Position(min(plan.circle_m, away_m), 0.0)
+    legs += line(begins, HOME, speeds, changed(at, wind_m_s=0.0))
+    if plan.landing_m_s is not None:
+        rotors = changed(at, on_wing=False)
+        return [*legs, *_slowed(away_m, speeds, at), *landing(low_m, plan, rotors)]
+    approach_m_s = plan.approach_m_s or air_m_s
+    return [*legs, Leg(low_m / glide_m_s, approach_m_s, -glide_m_s, on_wing=True)]
 
 
 def _apart_m(one: Position, other: Position) -> float:
@@ -405,7 +466,8 @@ class _Way:
         if kind is ItemKind.LAND:
             returns = self.plan.returns or ReturnPlan()
             if at.on_wing and not item.vtol and returns.landing_m_s is None:
-                return line(here, changed(end, up_m=0.0), speeds, at, turn=turn), end  # a slope
+                slow = changed(speeds, cruise_m_s=returns.approach_m_s or speeds.cruise_m_s)
+                return line(here, changed(end, up_m=0.0), slow, at, turn=turn), end  # a slope
             legs = line(here, changed(end, up_m=here.up_m), speeds, at, turn=turn)
             legs += _slowed(_apart_m(here, end), speeds, at)
             return [*legs, *landing(here.up_m, returns, rotors)], end

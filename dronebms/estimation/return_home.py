@@ -17,7 +17,6 @@ from dronebms.core.flight_plan import (
     ItemKind,
     ReturnPlan,
     ReturnTo,
-    Speeds,
 )
 from dronebms.core.report import Verdict
 from dronebms.core.vehicle_state import VehicleState
@@ -31,6 +30,7 @@ from dronebms.estimation.flight_legs import (
     offset,
     position_of,
     return_legs,
+    way_speeds,
 )
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.motion_power import LegTable, MotionPower, Need
@@ -50,6 +50,7 @@ _WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10
 _WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
 _RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
 _PASSED = (ItemKind.WAYPOINT, ItemKind.LOITER)
+_LANDINGS = (ReturnTo.LANDING, ReturnTo.LANDING_OR_RALLY, ReturnTo.NEAREST)
 ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
 # ArduCopter's defaults of acceleration and jerk, where the autopilot's are not known.
 _LEVEL_M_S2, _UPRIGHT_M_S2, _JERK_M_S3 = 2.5, 1.0, 1.0
@@ -215,9 +216,15 @@ def way(
 ) -> tuple[Leg, ...]:
     """Legs of the return to a place; raises NoWayError."""
     returns = _returns(vehicle, motion)
-    is_landing = vehicle.landing is True and _apart_m(here, to.position) <= _LANDS_WITHIN_M
+    if to.item is not None:
+        returns = _by_mission(returns, vehicle.plan or FlightPlan())
+    near_m = returns.circle_m + _LANDS_WITHIN_M
+    is_landing = vehicle.landing is True and _apart_m(here, to.position) <= near_m
     if is_landing or to.level:
         returns = _level(returns)
+    if is_landing and at.on_wing and returns.glide_m_s is not None:  # in circles about the place
+        returns = changed(returns, circle_m=0.0, wait_height_m=math.inf)
+        here = changed(to.position, up_m=here.up_m)
     legs: list[Leg] = []
     for place in () if is_landing else to.via:
         more, here = _legs_over(here, place, returns, at)
@@ -238,14 +245,28 @@ def _level(returns: ReturnPlan) -> ReturnPlan:
     return changed(returns, height_m=None, climb_at_least_m=0.0, wait_s=0.0, wait_height_m=None)
 
 
+def _by_mission(returns: ReturnPlan, plan: FlightPlan) -> ReturnPlan:
+    """The return to a landing of the mission, which is the mission's own.
+
+    It neither waits nor circles; a VTOL that hovers flies there on its wing.
+    Source: PX4 rtl_direct_mission_land.cpp `setActiveMissionItems`.
+    """
+    returns = changed(returns, lands=True, wait_s=0.0, wait_height_m=None)
+    if not returns.on_rotors:
+        return returns
+    speeds = plan.speeds
+    return changed(
+        returns, on_rotors=False, cruise_m_s=speeds.cruise_m_s, climb_m_s=speeds.climb_m_s
+    )
+
+
 def _legs_over(
     here: Position, place: Position, returns: ReturnPlan, at: Conditions
 ) -> tuple[list[Leg], Position]:
     """Legs to a place that is passed, and where they end; raises NoWayError."""
     end = place if place.up_m is not None else changed(place, up_m=here.up_m)
-    speeds = Speeds(returns.cruise_m_s, returns.climb_m_s, returns.descent_m_s)
     # The line that ends this way has the time of its start.
-    return line(here, end, speeds, at, turn=0.0, stops=False), end
+    return line(here, end, way_speeds(returns), at, turn=0.0, stops=False), end
 
 
 def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:
@@ -261,11 +282,13 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     to, found = returns.to, [Destination("home", HOME)]
     if to in ALONG_MISSION:
         return _along_mission(vehicle).destination(here, vehicle, item)
-    if to is ReturnTo.LANDING:
-        if item is None and vehicle.flies_mission:
+    if to in _LANDINGS:
+        if item is None and (vehicle.flies_mission or _returns_by_item(vehicle)):
             item = vehicle.mission_item
         places = [_sequence(one, here, vehicle, item) for one in _landings(plan, vehicle)]
-        found = places or found
+        if to is not ReturnTo.LANDING:
+            places += _rally(plan, vehicle)
+        found = places + found if to is ReturnTo.NEAREST else places or found
     elif to is not ReturnTo.HOME:
         rally = [
             one
@@ -285,6 +308,11 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     return changed(landing, via=(first, *route), level=True)
 
 
+def _returns_by_item(vehicle: VehicleState) -> bool:
+    """Whether the present item is that of a return to a landing of the mission, as PX4 flies it."""
+    return vehicle.mode == "RTL" and (vehicle.vehicle_class or "").startswith("PX4")
+
+
 def _sequence(
     landing: Destination, here: Position, vehicle: VehicleState, item: int | None
 ) -> Destination:
@@ -302,11 +330,17 @@ def _sequence(
         return landing
     goes_on = item is not None and starts[-1] <= item <= end
     first = item if goes_on and item is not None else starts[-1]
-    places = [each.place for each in items[first:end] if each.kind in _PASSED]
-    route = [position for place in places if place and (position := position_of(place, vehicle))]
+    places = [
+        (each.kind, position)
+        for each in items[first:end]
+        if each.kind in _PASSED and each.place and (position := position_of(each.place, vehicle))
+    ]
+    route = [position for _, position in places]
     if route and not goes_on and not returns.climbs_on_way:
         up_m = _higher_m(here.up_m, returns.height_m)
-        route[:1] = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
+        at_height = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
+        circles = returns.circles_down_m_s and places[0][0] is ItemKind.LOITER
+        route[:1] = (*at_height, route[0]) if circles else at_height
     return changed(landing, via=tuple(route), level=True) if route or goes_on else landing
 
 
@@ -335,16 +369,20 @@ class _AlongMission:
         if not goes_on or self.landing is None:
             return self.back, Destination("home", HOME, level=True)
         landing, place = self.landing
-        end = Destination(f"landing of item {landing}", changed(place, up_m=0.0), level=True)
+        name = f"landing of item {landing}"
+        end = Destination(name, changed(place, up_m=0.0), level=True, item=landing)
         return tuple([one for one in self.places if one[0] < landing]), end
 
     def destination(self, here: Position, vehicle: VehicleState, item: int | None) -> Destination:
         """End of the return from a place; `item` as of `destination`."""
         if not self.places:
             return Destination("home", HOME)
+        flown = vehicle.mission_item
         if item is None:
-            item = vehicle.mission_item if vehicle.flies_mission else None
+            item = flown if vehicle.flies_mission else None
         follows = passed = item
+        if item is None and flown is not None and _returns_by_item(vehicle):
+            follows, passed = flown, flown + 1
         if follows is None or passed is None:  # it begins at the nearest item
             follows, _ = min(self.places, key=lambda one: _apart_m(here, one[1]))
             passed = follows + 1

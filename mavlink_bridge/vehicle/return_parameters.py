@@ -149,6 +149,11 @@ RETURN_PARAMETERS = (
     ReturnParameter(_PX4,    "cruise_m_s",   "FW_AIRSPD_TRIM",   0.5, 200.0, only="wing"),
     ReturnParameter(_PX4,    "climb_m_s",    "FW_T_CLMB_R_SP",   0.1, 50.0, only="wing"),
     ReturnParameter(_PX4,    "descent_m_s",  "FW_T_SINK_R_SP",   0.1, 50.0, only="wing"),
+    ReturnParameter(_PX4,    "circle_m",     "RTL_LOITER_RAD",   -1e4, 1e4, only="wing", optional=True),
+    ReturnParameter(_PX4,    "circle_up_m",  "NAV_FW_ALT_RAD",   0.05, 200.0, only="wing", optional=True),
+    ReturnParameter(_PX4,    "least_m_s",    "FW_AIRSPD_MIN",    0.5, 200.0, only="wing", optional=True),
+    ReturnParameter(_PX4,    "approach_m_s", "FW_LND_AIRSPD",    0.5, 200.0, only="wing", optional=True),
+    ReturnParameter(_PX4,    "glide_deg",    "FW_LND_ANG",       1.0, 45.0, only="wing", optional=True),
 )
 # fmt: on
 _CONE_LEAST = 0.5  # ArduCopter RTL_MIN_CONE_SLOPE; below it there is no cone
@@ -159,8 +164,8 @@ _TO_LANDING: Mapping[float | None, ReturnTo] = MappingProxyType(
 )
 # RTL_TYPE; 2 and 4 fly the mission's way, 1 and 5 avoid home where there is another place.
 _RETURN_TO = (
-    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING, ReturnTo.MISSION),
-    *(ReturnTo.HOME_OR_RALLY, ReturnTo.MISSION_NEARER, ReturnTo.RALLY),
+    *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING_OR_RALLY, ReturnTo.MISSION),
+    *(ReturnTo.NEAREST, ReturnTo.MISSION_NEARER, ReturnTo.RALLY),
 )
 _QRTL_ALWAYS = 3  # Q_RTL_MODE
 _CLIMB_BEFORE_TURN = 1 << 4  # FLIGHT_OPTIONS
@@ -373,10 +378,12 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
     if get("rover"):  # drives there from where it is
         plan = ReturnPlan(get("rover_m_s"), lands=False, to=to, missing=read.missing)
         return plan, Speeds(get("rover_m_s"))
+    if hovers and get("wing") and to is ReturnTo.LANDING_OR_RALLY:
+        to = ReturnTo.NEAREST  # a VTOL in a hover
     plan = ReturnPlan(
         cruise_m_s=now.cruise_m_s,
         climb_m_s=now.climb_m_s,
-        # A VTOL descends on its rotors, the slower way, from `wait_height_m`.
+        # On its rotors; a VTOL flies there on its wing, as far as it does.
         descent_m_s=rotor.descent_m_s if get("rotors") else wing.descent_m_s,
         landing_m_s=get("landing_m_s"),
         landing_height_m=_slow_height_m(read),
@@ -385,11 +392,30 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
         level_within_m=get("level_m", 0.0) if hovers and get("cone") else 0.0,
         wait_s=max(delay_s or 0.0, 0.0),
         wait_height_m=get("wait_m"),
+        circles_down_m_s=None if hovers else wing.descent_m_s,
+        circle_m=0.0 if hovers else abs(get("circle_m", 0.0)),
+        glide_m_s=None if hovers else _glide_m_s(read),
+        approach_m_s=None if hovers else _approach_m_s(read),
+        within_up_m=0.0 if hovers else get("circle_up_m", 0.0),
+        on_rotors=hovers and bool(get("wing")),
         lands=delay_s is None or delay_s >= 0.0,
         to=to,
         missing=read.missing,
     )
     return plan, wing if get("wing") else rotor
+
+
+def _approach_m_s(read: _Read) -> float | None:
+    """Airspeed of a landing on a wing; FW_LND_AIRSPD of 0 or less stands for the least airspeed."""
+    return read.values.get("approach_m_s", read.values.get("least_m_s"))
+
+
+def _glide_m_s(read: _Read) -> float | None:
+    """Sink rate of a landing in circles, as `control_auto_landing_circular` has it."""
+    air_m_s, slope_deg = _approach_m_s(read), read.values.get("glide_deg")
+    if air_m_s is None or slope_deg is None:
+        return None
+    return air_m_s * math.sin(math.atan(math.radians(slope_deg)))
 
 
 def _agility(read: _Read, *, eases: bool) -> Agility:

@@ -70,6 +70,65 @@ def test_a_vehicle_above_the_height_of_the_return_stays_there() -> None:
     assert span_s(legs) == pytest.approx(200.0 + 4.0 + 45.0 + 20.0)
 
 
+CIRCLES = replace(
+    RETURNS, height_m=70.0, wait_height_m=40.0, landing_m_s=None, circles_down_m_s=3.0,
+    circle_m=80.0, glide_m_s=0.8, approach_m_s=8.0, within_up_m=10.0,
+)  # fmt: skip
+WING = Conditions(on_wing=True, level=Limits(2.5))
+
+
+def test_a_plane_of_px4_circles_down_and_lands_in_circles() -> None:
+    legs = return_legs(NORTH, HOME, CIRCLES, WING)
+    # 20 m up at 2 m/s, 1920 m at 10 m/s, 20 m down at 3 m/s, 80 m, 40 m down at 0.8 m/s.
+    assert [leg.span_s for leg in legs] == pytest.approx([10.0, 192.0, 20.0 / 3.0, 8.0, 50.0])
+    assert [leg.climb_m_s for leg in legs] == pytest.approx([2.0, 10.0 / 192.0, -3.0, 0.0, -0.8])
+    assert legs[-1] == Leg(50.0, 8.0, -0.8, on_wing=True)
+    unknown = replace(CIRCLES, glide_m_s=None, approach_m_s=None)
+    assert return_legs(NORTH, HOME, unknown, WING)[-1] == Leg(40.0 / 3.0, 10.0, -3.0, on_wing=True)
+
+
+def test_a_plane_of_px4_that_does_not_land_ends_its_return_on_the_circle() -> None:
+    stays = replace(CIRCLES, lands=False, wait_s=5.0)
+    spans_s = [leg.span_s for leg in return_legs(NORTH, HOME, stays, WING)]
+    assert spans_s == pytest.approx([10.0, 192.0, 20.0 / 3.0, 5.0])
+    low = replace(stays, height_m=45.0, wait_s=0.0)  # within 10 m of the circle's height
+    spans_s = [leg.span_s for leg in return_legs(replace(NORTH, north_m=50.0), HOME, low, WING)]
+    assert spans_s == [2.5]  # 5 m up
+    above = return_legs(replace(HOME, up_m=70.0), HOME, stays, WING)
+    assert [leg.span_s for leg in above] == pytest.approx([20.0 / 3.0, 5.0])
+
+
+def test_a_vtol_of_px4_circles_down_on_its_wing_and_lands_on_its_rotors() -> None:
+    plan = replace(CIRCLES, landing_m_s=0.5, glide_m_s=None)
+    legs = return_legs(NORTH, HOME, plan, WING)
+    # From the circle to the place, 2 s to slow down, 30 m at 2 m/s and 10 m at 0.5 m/s.
+    spans_s = [10.0, 192.0, 20.0 / 3.0, 8.0, 2.0, 15.0, 20.0]
+    assert [leg.span_s for leg in legs] == pytest.approx(spans_s)
+    assert [leg.on_wing for leg in legs] == [True, True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "plan", [replace(CIRCLES, circles_down_m_s=None), replace(CIRCLES, wait_height_m=None)]
+)
+def test_without_circles_a_plane_lands_along_a_slope_at_its_approach_speed(
+    plan: ReturnPlan,
+) -> None:
+    legs = return_legs(NORTH, HOME, plan, WING)
+    assert [leg.span_s for leg in legs] == pytest.approx([10.0, 250.0])
+
+
+def test_a_height_that_is_not_known_takes_no_circles() -> None:
+    legs = return_legs(replace(NORTH, up_m=None), HOME, CIRCLES, WING)
+    assert span_s(legs) == pytest.approx(250.0)
+
+
+def test_a_vtol_that_hovers_flies_home_on_its_rotors() -> None:
+    plan = replace(RETURNS, on_rotors=True)
+    windy = replace(STILL, wind_m_s=4.0)
+    found = return_legs(NORTH, HOME, plan, replace(windy, on_wing=True))
+    assert found == return_legs(NORTH, HOME, RETURNS, windy)
+
+
 def test_a_cone_and_a_distance_spare_the_climb_close_to_home() -> None:
     near = Position(30.0, 0.0, 10.0)
     cone = replace(RETURNS, cone_slope=1.0)
@@ -337,6 +396,18 @@ def test_a_plane_lands_on_its_wing_and_a_vtol_on_its_rotors() -> None:
     assert [leg.on_wing for leg in rotors.legs] == [True, False, False]
     legs = return_legs(high, HOME, replace(RETURNS, wait_s=10.0, height_m=60.0), at)
     assert [leg.on_wing for leg in legs] == [True, True, False, False, False]
+
+
+def test_a_mission_lands_on_a_wing_at_its_approach_speed() -> None:
+    items = (waypoint(1.0), MissionItem(ItemKind.LAND, place(3.0, 0.0)))
+    plan = FlightPlan(
+        returns=replace(RETURNS, landing_m_s=None, approach_m_s=8.0),
+        items=items,
+        speeds=Speeds(10.0, 2.0, 2.0),
+    )
+    start = Position(0.0, 0.0, 40.0)
+    found = list(mission_legs(plan, 0, start, AWAY, Conditions(on_wing=True), {}))
+    assert span_s(found[-1].legs) == pytest.approx(250.0, rel=1e-3)
 
 
 def test_a_return_that_lands_on_a_wing_sinks_along_its_way() -> None:

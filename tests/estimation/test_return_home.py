@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, ReturnTo, Speeds
+from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, ReturnTo, Speeds
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.flight_legs import Position
 from dronebms.estimation.motion_power import MotionPower
 from dronebms.estimation.reach import verdict
-from dronebms.estimation.return_home import ReturnEstimate, ReturnHome
+from dronebms.estimation.return_home import ReturnEstimate, ReturnHome, destination
 from tests.estimation.flights_ahead import (
     AGILITY,
     AWAY,
@@ -330,6 +331,25 @@ def test_a_return_along_the_mission_flies_its_items_without_holds(
     assert found.home_s == pytest.approx(home_s, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("items", "item", "home_s"),
+    [
+        (ALONG, 4, 200.0 + STOP_S + DOWN_S),  # on to 4 km
+        (ALONG[:-1], 1, 100.0 + 100.0 + DOWN_S),  # back by 1 km
+        (ALONG[:-1], 0, 200.0 + DOWN_S),
+        (ALONG, None, 100.0 + 200.0 + 100.0 + STOP_S + DOWN_S),
+    ],
+)
+def test_a_return_along_the_mission_goes_on_from_its_present_item(
+    items: tuple[MissionItem, ...], item: int | None, home_s: float
+) -> None:
+    plan = replace(PLAN, returns=replace(RETURNS, to=MISSION), items=items)
+    vehicle = replace(
+        AWAY, plan=plan, mode="RTL", mission_item=item, vehicle_class="PX4 multirotor"
+    )
+    assert returned(vehicle).home_s == pytest.approx(home_s, rel=0.01)
+
+
 START = MissionItem(ItemKind.LANDING_START)
 SEQUENCE = (waypoint(9.0), START, waypoint(3.0), waypoint(1.0), LAND)
 WHOLE_S = 100.0 + 200.0 + 300.0 + STOP_S + DOWN_S  # to 3 km, to 1 km, to the landing at 4 km
@@ -364,6 +384,79 @@ def test_a_return_to_the_landing_by_px4_climbs_first() -> None:
     assert found.home_s == pytest.approx(20.0 / 2.0 + WHOLE_S, rel=1e-3)
     on_the_way = replace(AWAY, plan=plan, mode="MISSION", mission_item=3)
     assert returned(on_the_way).home_s == pytest.approx(400.0 + STOP_S + DOWN_S, rel=1e-3)
+
+
+ON_WING = replace(
+    RETURNS, height_m=60.0, circles_down_m_s=3.0, circle_m=80.0, wait_height_m=30.0, lands=False,
+    landing_m_s=None, glide_m_s=1.0, approach_m_s=8.0, wait_s=5.0, to=ReturnTo.LANDING_OR_RALLY,
+)  # fmt: skip
+WINGED = replace(AWAY, vehicle_class="PX4 fixed wing", on_wing=True)
+LOITERS = (START, MissionItem(ItemKind.LOITER, place(1.0, 30.0)), LAND)
+
+
+def test_a_wing_of_px4_circles_down_in_its_landing_pattern() -> None:
+    plan = replace(PLAN, returns=ON_WING, items=LOITERS)
+    found = returned(replace(WINGED, plan=plan))
+    # 20 m up at 2 m/s, 1 km at 10 m/s, 30 m down at 3 m/s, 3 km to the landing at 8 m/s.
+    assert found.home_s == pytest.approx(10.0 + 100.0 + 10.0 + 375.0, rel=1e-3)
+    hovers = replace(ON_WING, circles_down_m_s=None)
+    found = returned(replace(WINGED, plan=replace(plan, returns=hovers)))
+    assert found.home_s == pytest.approx(10.0 + 100.0 + 375.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("vehicle_class", "home_s"), [("PX4 fixed wing", 375.0 - 125.0), ("ArduPlane", 485.0)]
+)
+def test_a_return_of_px4_to_a_landing_goes_on_from_its_present_item(
+    vehicle_class: str, home_s: float
+) -> None:
+    plan = replace(PLAN, returns=replace(ON_WING, circles_down_m_s=None), items=LOITERS)
+    found = returned(
+        replace(WINGED, plan=plan, mode="RTL", mission_item=2, vehicle_class=vehicle_class)
+    )
+    assert found.home_s == pytest.approx(home_s, rel=1e-3)
+
+
+def test_a_return_without_a_class_of_vehicle_begins_its_landing_pattern() -> None:
+    plan = replace(PLAN, returns=replace(ON_WING, circles_down_m_s=None), items=LOITERS)
+    found = returned(replace(WINGED, plan=plan, mode="RTL", mission_item=2, vehicle_class=None))
+    assert found.home_s == pytest.approx(485.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("to", "items", "rally", "name"),
+    [
+        (ReturnTo.LANDING_OR_RALLY, (LAND,), (place(1.0),), "rally point 1"),
+        (ReturnTo.LANDING_OR_RALLY, (LAND,), (place(5.0),), "landing of item 0"),
+        (ReturnTo.LANDING_OR_RALLY, (), (), "home"),
+        (ReturnTo.NEAREST, (LAND,), (place(5.0),), "home"),
+        (ReturnTo.NEAREST, (LAND,), (place(1.0),), "rally point 1"),
+    ],
+)
+def test_a_return_of_px4_goes_to_the_nearest_of_the_places_that_it_may(
+    to: ReturnTo, items: tuple[MissionItem, ...], rally: tuple[Place, ...], name: str
+) -> None:
+    plan = replace(PLAN, returns=replace(RETURNS, to=to), items=items, rally=rally)
+    here = Position(1900.0 if name != "landing of item 0" else 4000.0, 0.0, 40.0)
+    assert destination(here, replace(AWAY, plan=plan)).name == name
+
+
+def test_a_vtol_that_hovers_flies_to_a_landing_of_the_mission_on_its_wing() -> None:
+    returns = replace(
+        RETURNS, on_rotors=True, cruise_m_s=4.0, to=ReturnTo.LANDING, circles_down_m_s=None
+    )
+    plan = replace(PLAN, returns=returns, items=(LAND,), speeds=Speeds(10.0, 2.0, 2.0))
+    vehicle = replace(AWAY, vehicle_class="PX4 VTOL", on_wing=False, plan=plan)
+    slow = replace(vehicle, plan=replace(plan, items=()))
+    # 2 km to the landing at 10 m/s, and home at 4 m/s.
+    assert returned(vehicle).home_s == pytest.approx(200.0 + 2.0 + DOWN_S, rel=0.01)
+    assert returned(slow).home_s == pytest.approx(500.0 + 1.6 + DOWN_S, rel=0.01)
+
+
+def test_a_plane_of_px4_that_lands_in_circles_has_the_rest_of_them() -> None:
+    plan = replace(PLAN, returns=replace(ON_WING, lands=True, to=ReturnTo.HOME), items=())
+    circling = replace(WINGED, plan=plan, lat_deg=47.0 + 0.08 * KILOMETRE_DEG, mode="RTL")
+    assert returned(replace(circling, landing=True)).home_s == pytest.approx(40.0, rel=1e-3)
 
 
 def test_a_plane_that_returns_and_then_lands_flies_home_first() -> None:

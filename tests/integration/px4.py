@@ -29,6 +29,7 @@ HOLD, MISSION, RTL, LAND = (4 << 16 | sub << 24 for sub in (3, 4, 5, 6))
 class Px4(Copter):
     """One vehicle and its ground station."""
 
+    name, model, airframe = "PX4 multicopter", "sihsim_quadx", "10040"
     system = INSTANCE + 1
     gcs_port, companion_port = 14030 + INSTANCE, 14540 + INSTANCE
     peer = ("127.0.0.1", 14280 + INSTANCE)
@@ -41,8 +42,8 @@ class Px4(Copter):
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
             env=os.environ
             | {
-                "PX4_SIM_MODEL": "sihsim_quadx",
-                "PX4_SYS_AUTOSTART": "10040",
+                "PX4_SIM_MODEL": self.model,
+                "PX4_SYS_AUTOSTART": self.airframe,
                 "PX4_SIM_SPEED_FACTOR": f"{self.speedup:g}",
                 "PX4_HOME_LAT": str(HOME_DEG[0]),
                 "PX4_HOME_LON": str(HOME_DEG[1]),
@@ -96,3 +97,37 @@ class Px4(Copter):
         assert self.command(22, 0, 0, 0, nan, nan, nan, above_m) == 0
         self.until(lambda: self.height_m > height_m - 2, 60.0, "height")
         self.until(lambda: self.mode == HOLD, 30.0, "hold")
+
+    @property
+    def landed(self) -> bool:
+        """Whether PX4 takes itself as landed; `wait_ready` does not request this message."""
+        state: Any = self.last.get("EXTENDED_SYS_STATE")
+        return state is not None and state.landed_state == mavlink.MAV_LANDED_STATE_ON_GROUND
+
+
+class WingPx4(Px4):
+    """A fixed wing, which is launched.
+
+    The thruster of its airframe is too weak for its drag, and the simulated wing stalls after a
+    take-off from a runway.
+    """
+
+    name, model, airframe = "PX4 fixed wing", "sihsim_airplane", "10041"
+    simulated: tuple[tuple[str, float, bool], ...] = (
+        ("SIH_F_T_MAX", 12.0, False),
+        ("RWTO_TKOFF", 0.0, True),
+    )
+
+    def wait_ready(self) -> None:
+        """Wait for a position."""
+        super().wait_ready()
+        for name, value, whole in self.simulated:
+            self.set(name, value, whole=whole)
+        self.command(511, mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE, 200_000)
+
+
+class VtolPx4(WingPx4):
+    """A fixed wing with four lift motors."""
+
+    name, model, airframe = "PX4 VTOL", "sihsim_standard_vtol", "10043"
+    simulated = ()

@@ -75,7 +75,10 @@ PX4_ROTORS = {
     "NAV_ACC_RAD": 10.0, "NAV_MC_ALT_RAD": 0.8,
 }  # fmt: skip
 PX4_AGILITY = Agility(3.0, 4.0, 2.5, 5.0, eases=True, within_m=10.0, within_up_m=0.8)
-PX4_WING = {"FW_AIRSPD_TRIM": 15, "FW_T_CLMB_R_SP": 3, "FW_T_SINK_R_SP": 2}
+PX4_WING = {
+    "FW_AIRSPD_TRIM": 15, "FW_T_CLMB_R_SP": 3, "FW_T_SINK_R_SP": 2, "RTL_LOITER_RAD": -80,
+    "NAV_FW_ALT_RAD": 10, "FW_AIRSPD_MIN": 10, "FW_LND_AIRSPD": -1, "FW_LND_ANG": 5,
+}  # fmt: skip
 # From 10 to 5 m the speed falls from 1.5 to 0.7 m/s: 4.763 s, that is 3.333 m/s for all but
 # 1.878 m, which take 2.683 s at 0.7 m/s.
 SLOW_M = 5.0 + 1.879
@@ -84,6 +87,10 @@ PX4_PLAN = ReturnPlan(
     height_m=60.0, level_within_m=10.0, wait_height_m=30.0, to=ReturnTo.HOME_OR_RALLY,
 )  # fmt: skip
 WING_SPEEDS = Speeds(15.0, 3.0, 2.0)
+PX4_CIRCLES: dict[str, Any] = {  # 10 m/s at the sine of the arc tangent of 0.08727
+    "circles_down_m_s": 2.0, "circle_m": 80.0, "glide_m_s": 0.8694, "approach_m_s": 10.0,
+    "within_up_m": 10.0,
+}  # fmt: skip
 PX4_INTEGERS = {"RTL_TYPE", "RTL_CONE_ANG"}
 
 
@@ -151,13 +158,17 @@ def assert_close(found: ReturnPlan | None, expected: ReturnPlan) -> None:
         (
             *(PX4, PLANE, release(1, 16), PX4_RETURN | PX4_WING),
             ReturnPlan(
-                15.0, 3.0, 2.0, height_m=60.0, wait_height_m=30.0, to=ReturnTo.HOME_OR_RALLY
+                *(15.0, 3.0, 2.0),
+                height_m=60.0,
+                wait_height_m=30.0,
+                to=ReturnTo.HOME_OR_RALLY,
+                **PX4_CIRCLES,
             ),
             WING_SPEEDS,
         ),
         (
             *(PX4, VTOL, release(1, 16), PX4_RETURN | PX4_ROTORS | PX4_WING),
-            replace(PX4_PLAN, cruise_m_s=15.0, climb_m_s=3.0, level_within_m=0.0),
+            replace(PX4_PLAN, cruise_m_s=15.0, climb_m_s=3.0, level_within_m=0.0, **PX4_CIRCLES),
             WING_SPEEDS,
         ),
     ],
@@ -260,8 +271,9 @@ def test_each_parameter_of_arduplane_changes_its_part(
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_CONE_ANG": 0}, level_within_m=0.0),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_LAND_DELAY": -1}, lands=False),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_LAND_DELAY": 7.5}, wait_s=7.5),
-        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 1}, to=ReturnTo.LANDING),
+        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 1}, to=ReturnTo.LANDING_OR_RALLY),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 2}, to=ReturnTo.MISSION),
+        changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 3}, to=ReturnTo.NEAREST),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 4}, to=ReturnTo.MISSION_NEARER),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"RTL_TYPE": 5}, to=ReturnTo.RALLY),
         changed(PX4_PLAN, PX4_RETURN | PX4_ROTORS, {"MPC_LAND_ALT1": 5}, landing_height_m=5.0),
@@ -285,12 +297,26 @@ def test_each_parameter_of_px4_changes_its_part(
     assert_close(plan_of(flight).returns, expected)
 
 
-def test_a_vtol_that_hovers_returns_on_its_rotors() -> None:
-    flight = flight_of(PX4, VTOL, PX4_RETURN | PX4_ROTORS | PX4_WING, release=release(1, 16))
-    plan_of(flight)
-    flight.vehicle.emit(mavlink.MAVLink_extended_sys_state_message(3, 2))
+@pytest.mark.parametrize(
+    ("number", "on_wing", "to"),
+    [
+        (0, False, ReturnTo.HOME_OR_RALLY),
+        (1, False, ReturnTo.NEAREST),  # in a hover home counts too
+        (1, True, ReturnTo.LANDING_OR_RALLY),
+    ],
+)
+def test_a_vtol_that_hovers_returns_on_its_rotors(
+    number: int, to: ReturnTo, *, on_wing: bool
+) -> None:
+    own = PX4_RETURN | PX4_ROTORS | PX4_WING | {"RTL_TYPE": number}
+    flight = flight_of(PX4, VTOL, own, release=release(1, 16))
+    plan_of(flight, 40.0)
+    flight.vehicle.emit(mavlink.MAVLink_extended_sys_state_message(4 if on_wing else 3, 2))
     plan = plan_of(flight, 0.5)
-    assert_close(plan.returns, PX4_PLAN)
+    winged = replace(PX4_PLAN, cruise_m_s=15.0, climb_m_s=3.0, level_within_m=0.0, **PX4_CIRCLES)
+    assert_close(
+        plan.returns, replace(winged if on_wing else PX4_PLAN, to=to, on_rotors=not on_wing)
+    )
     assert plan.speeds == WING_SPEEDS
 
 

@@ -96,7 +96,9 @@ RANGES: dict[tuple[int, int, int], tuple[Row, ...]] = {
     (PX4, ROVER, release(1, 16)): (("RO_SPEED_LIM", *CRUISE, 1.0),),
     (PX4, PLANE, release(1, 16)): (
         ("FW_AIRSPD_TRIM", 0.5, 200.0, 1.0), ("FW_T_CLMB_R_SP", *CLIMB, 1.0),
-        ("FW_T_SINK_R_SP", *CLIMB, 1.0),
+        ("FW_T_SINK_R_SP", *CLIMB, 1.0), ("RTL_LOITER_RAD", -10e3, 10e3, 1.0),
+        ("NAV_FW_ALT_RAD", 0.05, 200.0, 1.0), ("FW_AIRSPD_MIN", 0.5, 200.0, 1.0),
+        ("FW_LND_AIRSPD", 0.5, 200.0, 1.0), ("FW_LND_ANG", 1.0, 45.0, 1.0),
     ),
 }  # fmt: skip
 NEW_QUADPLANE = {"Q_WP_SPD": 5, "Q_WP_SPD_UP": 2.5, "Q_WP_SPD_DN": 1.5}
@@ -209,7 +211,8 @@ OPTIONAL = {  # firmware may be without them
     "WP_ACC", "WP_ACC_Z", "WP_JERK", "WPNAV_ACCEL", "WPNAV_ACCEL_Z", "WPNAV_JERK", "RTL_ALT_TYPE",
     "CIRCLE_RATE", "RALLY_INCL_HOME", "RALLY_LIMIT_KM", "WP_LOITER_RAD", "Q_ENABLE", "MPC_ACC_HOR",
     "MPC_ACC_UP_MAX", "MPC_ACC_DOWN_MAX", "MPC_JERK_AUTO", "NAV_ACC_RAD", "NAV_MC_ALT_RAD",
-    "FLIGHT_OPTIONS", "Q_TRANS_DECEL",
+    "FLIGHT_OPTIONS", "Q_TRANS_DECEL", "RTL_LOITER_RAD", "NAV_FW_ALT_RAD", "FW_AIRSPD_MIN",
+    "FW_LND_AIRSPD", "FW_LND_ANG",
 }  # fmt: skip
 
 
@@ -376,6 +379,27 @@ def test_a_vtol_returns_as_it_flies_now(*, on_wing: bool | None, hovers: bool) -
     # It lands on its rotors in both cases.
     assert found == ((5.0, 3.0, 1.5, 10.0) if hovers else (15.0, 3.0, 1.5, 0.0))
     assert speeds == Speeds(15.0, 3.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "approach_m_s", "glide_m_s"),
+    [
+        ({}, 10.0, 0.8694),
+        ({"FW_LND_AIRSPD": 12.0}, 12.0, 1.0433),
+        ({"FW_LND_ANG": 10.0}, 10.0, 1.7193),
+        ({"FW_LND_AIRSPD": math.nan}, 10.0, 0.8694),
+        ({"FW_LND_ANG": math.nan}, 10.0, None),
+        ({"FW_AIRSPD_MIN": math.nan}, None, None),
+    ],
+)
+def test_a_wing_of_px4_lands_at_the_airspeed_and_the_slope_of_its_parameters(
+    changes: dict[str, float], approach_m_s: float | None, glide_m_s: float | None
+) -> None:
+    vehicle = PX4, PLANE, release(1, 16)
+    returns, *_ = read(vehicle, PX4_RETURN | PX4_WING | changes)
+    assert returns is not None
+    assert returns.approach_m_s == approach_m_s
+    assert returns.glide_m_s == (None if glide_m_s is None else pytest.approx(glide_m_s, 1e-3))
 
 
 @pytest.mark.parametrize("name", ["NAV_ACC_RAD", "NAV_MC_ALT_RAD"])
