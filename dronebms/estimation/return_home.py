@@ -420,11 +420,15 @@ def ways_along(
         Legs, endless ones where the wind is too strong, and which of them the return from each
         item takes: (first, end).
     """
-    along, returns = _along_mission(vehicle), _level(_returns(vehicle, motion))
+    along, to_home = _along_mission(vehicle), _level(_returns(vehicle, motion))
     legs: list[Leg] = []
     parts: dict[int, tuple[int, int]] = {}
     for goes_on in (True, False):
         route, end = along.route(goes_on=goes_on)
+        if end.item is None:
+            returns = to_home
+        else:
+            returns = _level(_by_mission(to_home, vehicle.plan or FlightPlan()))
         begins = {}
         for index, (number, place) in enumerate(route):
             begins[number] = len(legs)

@@ -146,6 +146,11 @@ def test_a_return_waits_and_may_stay_in_the_air() -> None:
     assert span_s(return_legs(NORTH, HOME, replace(stays, wait_height_m=90.0), STILL)) == 204.0
 
 
+def test_a_return_on_rotors_waits_at_the_height_of_its_wait() -> None:
+    legs = return_legs(NORTH, HOME, replace(RETURNS, wait_s=5.0, wait_height_m=20.0), STILL)
+    assert [leg.span_s for leg in legs] == pytest.approx([200.0, 4.0, 10.0, 5.0, 5.0, 20.0])
+
+
 def test_without_a_height_the_slow_part_of_the_landing_is_left() -> None:
     legs = return_legs(replace(NORTH, up_m=None), HOME, RETURNS, STILL)
     assert span_s(legs) == pytest.approx(200.0 + 4.0 + 20.0)

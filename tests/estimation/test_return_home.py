@@ -13,7 +13,13 @@ from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.flight_legs import Position
 from dronebms.estimation.motion_power import MotionPower
 from dronebms.estimation.reach import verdict
-from dronebms.estimation.return_home import ReturnEstimate, ReturnHome, destination
+from dronebms.estimation.return_home import (
+    ReturnEstimate,
+    ReturnHome,
+    conditions,
+    destination,
+    ways_along,
+)
 from tests.estimation.flights_ahead import (
     AGILITY,
     AWAY,
@@ -348,6 +354,20 @@ def test_a_return_along_the_mission_goes_on_from_its_present_item(
         AWAY, plan=plan, mode="RTL", mission_item=item, vehicle_class="PX4 multirotor"
     )
     assert returned(vehicle).home_s == pytest.approx(home_s, rel=0.01)
+
+
+@pytest.mark.parametrize(("items", "down_s"), [(ALONG, STOP_S + DOWN_S), (ALONG[:-1], 0.0)])
+def test_a_landing_of_the_mission_lands_where_a_return_home_would_circle(
+    items: tuple[MissionItem, ...], down_s: float
+) -> None:
+    plan = replace(PLAN, returns=replace(RETURNS, to=MISSION, lands=False), items=items)
+    vehicle = replace(AWAY, plan=plan, mode="MISSION", mission_item=3)
+    legs, parts = ways_along(vehicle, hovered(), conditions(vehicle, hovered()))
+    first, end = parts[1]  # from 1 km by 3 km to the landing at 4 km, or back to the start
+    way_s = 300.0 if items[-1] is LAND else 100.0
+    assert sum(leg.span_s for leg in legs[first:end]) == pytest.approx(way_s + down_s, rel=1e-3)
+    found = returned(vehicle)
+    assert found.home_s == pytest.approx(200.0 + down_s, rel=1e-3)
 
 
 START = MissionItem(ItemKind.LANDING_START)
