@@ -294,15 +294,14 @@ class CellFit:
         return self.charge_frac + (self._more_frac() if self._median_variances else 0.0)
 
     def start_charge(self, used_as: float) -> tuple[float, float]:
-        """(State of charge, its standard deviation) of the median cell at the start.
+        """(State of charge, its standard deviation) at the start.
 
         Args:
             used_as: charge since then.
         """
         capacity_as = self.model.capacity_as * math.exp(float(self._fitted[CAPACITY]))
-        more = self._gap[0] if self._median_variances else 0.0
         sd = math.sqrt(max(float(self._covariance[CHARGE, CHARGE]), 0.0))
-        return self.charge_frac + used_as / capacity_as + float(more), sd
+        return self.charge_frac + used_as / capacity_as, sd
 
     @property
     def has_lost(self) -> bool:

@@ -204,9 +204,9 @@ class GaugeFusion:
 def wrong_share(frac: float, start_frac: float | None, cells: CellFit, used_as: float) -> float:
     """Probability that the gauge's charge is far off.
 
-    No gauge reports more than the cells hold. Under load a compensated one may report much less,
-    and only what it reported before the load is held against what the cells held then. Of a wrong
-    one every charge is as likely as another.
+    No gauge reports more than the median cell holds, nor less than the weakest one. Under load a
+    compensated one may report much less, and only what it reported before the load is held against
+    what the weakest cell held then. Of a wrong one every charge is as likely as another.
 
     Args:
         frac: charge that it reports.
