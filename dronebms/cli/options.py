@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _UNUSABLE = 2
-_UNRECOGNIZED = "unrecognized arguments: "  # as argparse words it
+# As argparse words them.
+_UNRECOGNIZED = "unrecognized arguments: "
+_MISSING = "the following arguments are required: "
 _STATE_DIR = "/var/lib/dronebms"
 _MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
 _MAX_PORT = 65535
@@ -38,7 +41,14 @@ DEMO_URL = "udpout:127.0.0.1:14550"
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence."""
+    """An argument parser whose errors are one sentence; an option has its whole name.
+
+    A beginning such as --headles would change its meaning with the next option that is added.
+    """
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - those of argparse
+        super().__init__(**settings, allow_abbrev=False)
+        self._given: Sequence[str] = ()  # arguments in front of --, for the hint of an error
 
     def format_help(self) -> str:
         """The help, with the names of flights and faults."""
@@ -63,6 +73,7 @@ class _Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """The options; arguments of no use end the program here, where the command is known."""
+        self._given = [*takewhile("--".__ne__, sys.argv[1:] if args is None else args)]
         options, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"{_UNRECOGNIZED}{' '.join(rest)}")
@@ -70,9 +81,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one sentence, which names the nearest command or option of a mistyped one."""
+        # A mistyped option is the cause of one that is missing.
+        unknown = [word for word in self._given if self._is_unknown(word)]
+        if message.startswith(_MISSING) and unknown:
+            message = f"{_UNRECOGNIZED}{' '.join(unknown)}"
         hint = _hint(message, list(self._option_string_actions))
         text = f"{self.prog}: {message}{hint}; see {self.prog} --help"
         self.exit(_UNUSABLE, f"{printable(text)}\n")
+
+    def _is_unknown(self, word: str) -> bool:
+        return word.startswith("--") and word.partition("=")[0] not in self._option_string_actions
 
 
 def _hint(message: str, options: Sequence[str]) -> str:

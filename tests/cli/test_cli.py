@@ -19,6 +19,7 @@ import pytest
 from dronebms import __version__
 from dronebms.cli.exit_codes import EXIT_CODES, exit_code_of
 from dronebms.cli.main import main
+from dronebms.cli.options import OPTIONS, PAGES, Page
 from dronebms.core import errors
 from sim.plant.faults import FAULTS
 from sim.plant.scenario import scenario_names
@@ -185,6 +186,7 @@ def test_the_version_is_that_of_the_package(dronebms: Shell) -> None:
         ("ardupilot_script", "ardupilot-script"),
         ("sim --flght survey", "--flight"),
         ("--verison", "--version"),
+        ("run --confg=x.toml", "--config"),
         ("xyzzy", None),
         ("sim --xyzzy", None),
     ],
@@ -198,6 +200,26 @@ def test_a_mistyped_command_or_option_gets_the_nearest_one(
     assert asked == ([] if meant is None else [meant])
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_an_abbreviated_option_is_refused_with_its_whole_name(dronebms: Shell, page: Page) -> None:
+    names = [
+        name
+        for option in OPTIONS
+        if page.name in option.commands.split()
+        for name in option.names.split()
+        if name.startswith("--")
+    ]
+    for name in names:
+        short = name[:-1]
+        if short in names:
+            continue
+        done = dronebms(page.name, short)
+        assert (done.code, done.out) == (2, ""), short
+        elsewhere = any(short in option.names.split() for option in OPTIONS)
+        hint = "it is an option of" if elsewhere else f"did you mean {name}?"
+        assert f"{UNKNOWN}{short}; {hint}" in done.err
+
+
 UNKNOWN = "unrecognized arguments: "
 
 
@@ -206,7 +228,8 @@ UNKNOWN = "unrecognized arguments: "
     [
         ("--headless sim", f"dronebms: {UNKNOWN}--headless; it is an option of sim, sitl"),
         ("sim -c a.toml", f"dronebms sim: {UNKNOWN}-c a.toml; it is an option of run, check, sitl"),
-        ("check --bell", "dronebms check: the following arguments are required: -c/--config"),
+        ("check --bell", f"dronebms check: {UNKNOWN}--bell; it is an option of status"),
+        ("check -- --bell", "dronebms check: the following arguments are required: -c/--config"),
         ("sim hover", f"dronebms sim: {UNKNOWN}hover"),
         ("replay a.csv b.csv", f"dronebms replay: {UNKNOWN}b.csv"),
     ],
