@@ -135,8 +135,8 @@ def _name(text: str) -> str:
     return text
 
 
-_SERVICE_UNITS = ("flights", "cycles", "days")
-_MAX_SERVICE = 100_000
+_USE_UNITS = ("flights", "cycles", "days")
+_MAX_USE = 100_000
 
 
 def _new_name(text: str) -> str:
@@ -147,14 +147,14 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(_name(part.strip()) for part in text.split(","))
 
 
-def _service_intervals(text: str) -> tuple[tuple[str, float | None], ...]:
-    """Bounds of use until a service: (unit, number), `None` for no bound."""
+def _maintenance_intervals(text: str) -> tuple[tuple[str, float | None], ...]:
+    """Bounds of use until maintenance: (unit, number), `None` for no bound."""
     found = []
     for part in text.split(","):
         unit, _, every = part.strip().partition("=")
-        is_number = every.isdecimal() and 0 < int(every) <= _MAX_SERVICE
-        if unit not in _SERVICE_UNITS or not (every == "none" or is_number):
-            units = ", ".join(f"{unit}=N" for unit in _SERVICE_UNITS)
+        is_number = every.isdecimal() and 0 < int(every) <= _MAX_USE
+        if unit not in _USE_UNITS or not (every == "none" or is_number):
+            units = ", ".join(f"{unit}=N" for unit in _USE_UNITS)
             raise argparse.ArgumentTypeError(f"expected some of {units}, where N may be none")
         found.append((unit, None if every == "none" else float(every)))
     return tuple(found)
@@ -367,7 +367,7 @@ OPTIONS = (
     Option("--name", "packs", "give the pack a name, which stands for it; an empty one takes it away", "NAME", _new_name),
     Option("--tag", "packs", "add tags to the pack", "TAG[,TAG]", _names, ()),
     Option("--untag", "packs", "remove tags from the pack", "TAG[,TAG]", _names, ()),
-    Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", _service_intervals, ()),
+    Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", _maintenance_intervals, ()),
     Option("--serviced", "packs", "the pack was maintained today: count from here", kind=bool),
     Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", path_option, Path(_STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),

@@ -14,7 +14,7 @@ from dronebms.estimation.learned_pack import LearnedPack
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.usual_power import UsualPower, usual_power
 from dronebms.health.ageing_trend import AgeingForecast
-from dronebms.health.findings import capacity_text, day_text, findings, service_text
+from dronebms.health.findings import capacity_text, day_text, findings, maintenance_text
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.pack_label import PackLabel, Stay, Use
 from dronebms.protection.limits import limit_label
@@ -31,7 +31,7 @@ _ROWS = (  # of one pack: title, unit, decimals, column
     ("hottest", "degC", 0, "hottest_degc"),
 )
 _LEAST_WIDTH = 76  # of a table of six columns
-_LABEL_TITLES = ("tags", "service")  # where a pack has some
+_LABEL_TITLES = ("tags", "maintenance")  # where a pack has some
 _TITLES = (
     "pack",
     "flights",
@@ -53,7 +53,7 @@ class PackRow:
     learned: LearnedPack | None
     usual: UsualPower | None  # of its vehicle, or its own
     label: PackLabel
-    use: Use  # since its last service
+    use: Use  # since its last maintenance
     stays: list[Stay]  # on vehicles
 
     @property
@@ -80,7 +80,7 @@ def in_width(table: Table, width: int) -> Table:
 def tables(selected: Sequence[PackRow], everything: EverythingLearned) -> list[Table]:
     """A line for each pack, each learned pack and each vehicle; no table without lines."""
     flown = [row for row in selected if row.flights]
-    texts = [(", ".join(row.label.tags), service_text(row.label, row.use)) for row in flown]
+    texts = [(", ".join(row.label.tags), maintenance_text(row.label, row.use)) for row in flown]
     labelled = [number for number in range(2) if any(text[number] for text in texts)]
     history = _table(
         [*_TITLES[:1], *(_LABEL_TITLES[number] for number in labelled), *_TITLES[1:]],
@@ -175,13 +175,13 @@ def _label_lines(row: PackRow) -> list[str]:
     """Full name, tags, maintenance, and the vehicles of a pack."""
     lines = [f"{'pack':18}{row.name}"] if row.label.name else []
     lines += [f"{'tags':18}{', '.join(row.label.tags)}"] if row.label.tags else []
-    service = service_text(row.label, row.use)
+    due = maintenance_text(row.label, row.use)
     serviced_s = row.label.serviced_unix_s
     if serviced_s is not None or row.label.serviced_after is not None:
         date_s = None if serviced_s is None else known_date(serviced_s)
         last = "last on an unknown date" if date_s is None else f"last {day_text(date_s)}"
-        service = "; ".join(filter(None, (service, last)))
-    lines += [f"{'maintenance':18}{service}"] if service else []
+        due = "; ".join(filter(None, (due, last)))
+    lines += [f"{'maintenance':18}{due}"] if due else []
     for stay in row.stays:
         text = f"{stay.vehicle}: {counted(stay.flights, 'flight')}, {day_text(stay.from_unix_s)}"
         text += f" to {day_text(stay.until_unix_s)}" if stay.flights > 1 else ""

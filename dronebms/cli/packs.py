@@ -56,7 +56,7 @@ from dronebms.health.database import (
 )
 from dronebms.health.flight_detection import LEAST_S, FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
-from dronebms.health.pack_label import PackLabel, Stay, maintenance, stays, use_since_service
+from dronebms.health.pack_label import PackLabel, Stay, maintenance, stays, use_since_maintenance
 from dronebms.recording.format import is_recording
 from dronebms.service.checkpoint import CHECKPOINT
 from smartbattery.device_lock import is_locked
@@ -84,7 +84,7 @@ def packs(options: argparse.Namespace) -> int:
     history = _history(options, everything)
     selected = _selected(history, everything, options.serial)
     if date_s() is None and (options.serviced or any(row.label.every_days for row in selected)):
-        print_stderr("the clock of this computer is not set: days since a service are unknown")
+        print_stderr("the clock of this computer is not set: days since maintenance are unknown")
     if _changes_labels(options):
         _label(options, selected, history)
         history = _history(options, everything)
@@ -369,7 +369,7 @@ def _row(
         learned,
         usual_power(power, FITTED),
         label,
-        use_since_service(label, flights, date_s()),
+        use_since_maintenance(label, flights, date_s()),
         [_named(stay, history.labels) for stay in stays(pack, flown)],
     )
 

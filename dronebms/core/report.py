@@ -296,7 +296,7 @@ class PackSummary:
     flights: int = 0
     capacity: str | None = None  # with its interval, and the share of the rated one
     findings: tuple[str, ...] = ()  # the worst first
-    service: str | None = None  # when maintenance is due
+    maintenance: str | None = None  # when it is due
 
 
 @dataclass(frozen=True, slots=True)

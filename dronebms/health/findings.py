@@ -9,7 +9,7 @@ from dronebms.core.report import PackSummary
 from dronebms.health.ageing_trend import LEAST_FLIGHTS, AgeingForecast, forecast_ageing
 from dronebms.health.capacity import pack_capacity
 from dronebms.health.flight_record import FLYING, FlightRecord
-from dronebms.health.pack_label import PackLabel, Use, maintenance, use_since_service
+from dronebms.health.pack_label import PackLabel, Use, maintenance, use_since_maintenance
 
 _FAR = 1000  # flights: horizon of the forecast
 _DAY_S = 86_400.0
@@ -66,8 +66,8 @@ def capacity_text(flights: Sequence[FlightRecord]) -> str:
     return f"{ah:.1f} Ah ({low_ah:.1f}-{high_ah:.1f}), {100.0 * known.rated_frac:.0f} % of rated"
 
 
-def service_text(label: PackLabel, use: Use) -> str:
-    """The bounds of use until the next service, the reached ones first."""
+def maintenance_text(label: PackLabel, use: Use) -> str:
+    """The bounds of use until the next maintenance, the reached ones first."""
     dues = sorted(maintenance(label, use), key=lambda due: not due.is_reached)
     return "; ".join(due.text for due in dues)
 
@@ -88,7 +88,7 @@ def summary(
         is_ordered: whether their order is known.
     """
     flown = [flight for flight in flights if flight.state != FLYING]
-    service = service_text(label, use_since_service(label, flown, now_s))
+    due = maintenance_text(label, use_since_maintenance(label, flown, now_s))
     forecast = forecast_ageing(flown, is_ordered=is_ordered)
     return PackSummary(
         name=label.name,
@@ -96,5 +96,5 @@ def summary(
         flights=len(flown),
         capacity=capacity_text(flown) if pack_capacity(flown) is not None else None,
         findings=tuple(findings(flown, forecast)) if flown else (),
-        service=service or None,
+        maintenance=f"maintenance {due}" if due else None,
     )

@@ -2,8 +2,8 @@
 """What a user states of a pack: its name, tags, and how often it is due for maintenance.
 
 A row of the pack history's table of packs; `None` is not stated. Flights, cycles and days count
-from the last service, or from the first flight in the history; days of a service without a date
-from the first flight after it that has one.
+from the last maintenance, or from the first flight in the history; days of one without a date from
+the first flight after it that has one.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ class PackLabel:
     every_flights: float | None = None      # maintenance is due after so many flights
     every_cycles: float | None = None       # full charges drawn, of the rated capacity
     every_days: float | None = None
-    serviced_unix_s: float | None = None    # the last service; None if the clock was not set
+    serviced_unix_s: float | None = None    # the last maintenance; None if the clock was not set
     serviced_after: str | None = None       # id of the last flight before it
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Use of a pack since its last service; `None` is unknown."""
+    """Use of a pack since its last maintenance; `None` is unknown."""
 
     flights: int
     cycles: float | None  # of the flights with a known rated capacity
@@ -52,7 +52,7 @@ class Stay:
     replaced_by: str | None  # the pack that flew next on that vehicle
 
 
-def use_since_service(
+def use_since_maintenance(
     label: PackLabel, flights: Sequence[FlightRecord], now_s: float | None
 ) -> Use:
     """Use of a pack.
@@ -76,7 +76,7 @@ def use_since_service(
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A bound of the use of a pack until its next service."""
+    """A bound of the use of a pack until its next maintenance."""
 
     unit: str  # flights, cycles, days
     done: float
@@ -84,15 +84,15 @@ class Due:
 
     @property
     def is_reached(self) -> bool:
-        """Whether a service is due."""
+        """Whether maintenance is due."""
         return self.done >= self.every
 
     @property
     def text(self) -> str:
-        """Phrase for a user."""
+        """Phrase for a user, behind the word maintenance."""
         left = round(max(self.every - self.done, 1.0))
         when = "due" if self.is_reached else f"in {counted(left, self.unit.removesuffix('s'))}"
-        return f"service {when}: {self.done:.0f} of {self.every:.0f} {self.unit}"
+        return f"{when}: {self.done:.0f} of {self.every:.0f} {self.unit}"
 
 
 def maintenance(label: PackLabel, use: Use) -> tuple[Due, ...]:

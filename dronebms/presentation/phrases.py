@@ -143,7 +143,7 @@ def pack_history(report: Report) -> str:
     parts = (
         f"{found.flights} flight{'s' * (found.flights != 1)}",
         found.capacity,
-        found.service,
+        found.maintenance,
         *found.findings[:1],
         f"tags {', '.join(found.tags)}" if found.tags else None,
     )

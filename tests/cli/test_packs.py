@@ -24,7 +24,7 @@ from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder, re
 from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import LANDED, FlightRecord
-from dronebms.health.pack_label import PackLabel, use_since_service
+from dronebms.health.pack_label import PackLabel, use_since_maintenance
 from tests.postgres import server
 
 
@@ -172,7 +172,7 @@ def test_a_capacity_is_shown_with_its_interval_and_its_share_of_the_rated_one(
 def test_a_table_on_a_narrow_screen_is_a_line_for_each_value(width: int) -> None:
     rows = [
         PackRow(name, [FlightRecord(name, LANDED, name)], forecast_ageing([]), None, None,
-                PackLabel(name), use_since_service(PackLabel(name), [], 0.0), [])
+                PackLabel(name), use_since_maintenance(PackLabel(name), [], 0.0), [])
         for name in ("blue", "red")
     ]  # fmt: skip
     (table,) = tables(rows, EverythingLearned({}, {}, {}))
@@ -372,10 +372,8 @@ def test_a_pack_has_the_name_tags_and_maintenance_that_a_user_states(
     capsys.readouterr()
     assert packs(history) == 0
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split()[:3] == ["pack", "tags", "service"]
-    assert first.startswith(
-        "blue 1  survey, old  service due: 2 of 2 flights; service in 7 cycles: 2 of 9"
-    )
+    assert head.split()[:3] == ["pack", "tags", "maintenance"]
+    assert first.startswith("blue 1  survey, old  due: 2 of 2 flights; in 7 cycles: 2 of 9")
     assert second.startswith("blue 2  -")
     assert packs(history, "Blue 1") == 2
     assert capsys.readouterr().err.endswith(": 'blue 1', 'blue 2'\n")
@@ -404,9 +402,9 @@ def test_maintenance_may_be_set_for_all_packs(
     history: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert packs(history, "--service-every", "flights=1") == 0
-    assert capsys.readouterr().out.count("service due") == 2
+    assert capsys.readouterr().out.count("  due: ") == 2
     assert packs(history, "--service-every", "flights=none") == 0
-    assert "service" not in capsys.readouterr().out
+    assert "maintenance" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -480,16 +478,16 @@ def test_the_names_of_packs_move_with_an_export(
     assert own.labels() == labels
 
 
-def test_a_service_on_a_computer_without_a_date_has_none(
+def test_maintenance_on_a_computer_without_a_date_has_none(
     history: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1970 is no date of a service: the pack would be due for 20,000 days as soon as it is set."""
-    sentence = "the clock of this computer is not set: days since a service are unknown"
+    """1970 is no date of maintenance: the pack would be due for 20,000 days once it is set."""
+    sentence = "the clock of this computer is not set: days since maintenance are unknown"
     monkeypatch.setattr(time, "time", lambda: 40.0)
     assert packs(history, "1", "--serviced", "--service-every", "days=30,flights=2") == 0
     shown = capsys.readouterr()
     assert sentence in shown.err
-    assert "service in 2 flights: 0 of 2 flights; last on an unknown date" in shown.out
+    assert "maintenance       in 2 flights: 0 of 2 flights; last on an unknown date" in shown.out
     assert "1970" not in shown.out
     monkeypatch.undo()
     assert packs(history, "1", "--json") == 0
@@ -508,7 +506,7 @@ def test_a_service_on_a_computer_without_a_date_has_none(
         ]
     )
     assert packs(history, "1") == 0
-    assert "service in 25 days: 5 of 30 days" in capsys.readouterr().out
+    assert "in 25 days: 5 of 30 days" in capsys.readouterr().out
 
 
 def test_the_order_of_flights_of_two_computers_without_dates_is_named_as_unknown(

@@ -300,10 +300,12 @@ def test_screens_have_the_name_of_the_pack_and_its_flights(
     assert sink.with_summary(ground[0]) is ground[0]
     found = shown(ground[:30])
     assert found is not None
-    assert (found.name, found.flights, found.service) == (None, 1, None)
+    assert (found.name, found.flights, found.maintenance) == (None, 1, None)
     history.put_label(label)
     assert shown(ground[30:55]) == found
-    named = replace(found, name="blue 1", tags=("survey",), service="service due: 1 of 1 flights")
+    named = replace(
+        found, name="blue 1", tags=("survey",), maintenance="maintenance due: 1 of 1 flights"
+    )
     assert shown(ground[55:]) == named
     assert sink.with_summary(replace(ground[0], index=1)).history is None
     assert shown([replace(report, t_s=report.t_s + 100.0) for report in start]) == named

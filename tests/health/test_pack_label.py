@@ -16,7 +16,7 @@ from dronebms.health.pack_label import (
     Stay,
     maintenance,
     stays,
-    use_since_service,
+    use_since_maintenance,
 )
 from tests.health.test_pack_history import flights_of, survey
 
@@ -38,13 +38,13 @@ def flown(
 def test_a_service_is_due_by_whichever_bound_is_reached() -> None:
     flights = [flown(n) for n in range(10)]
     label = PackLabel("A", every_flights=10.0, every_cycles=6.0, every_days=30.0)
-    use = use_since_service(label, flights, 1.8e9 + 12 * DAY_S)
+    use = use_since_maintenance(label, flights, 1.8e9 + 12 * DAY_S)
     assert [use.flights, use.cycles, use.days] == pytest.approx([10, 5.0, 12.0])
     texts = [due.text for due in maintenance(label, use)]
     assert texts == [
-        "service due: 10 of 10 flights",
-        "service in 1 cycle: 5 of 6 cycles",
-        "service in 18 days: 12 of 30 days",
+        "due: 10 of 10 flights",
+        "in 1 cycle: 5 of 6 cycles",
+        "in 18 days: 12 of 30 days",
     ]
     assert [due.is_reached for due in maintenance(label, use)] == [True, False, False]
 
@@ -52,19 +52,19 @@ def test_a_service_is_due_by_whichever_bound_is_reached() -> None:
 def test_use_counts_from_the_last_service() -> None:
     flights = [flown(n) for n in range(10)]
     label = PackLabel("A", serviced_unix_s=1.8e9 + 7.5 * DAY_S, serviced_after="run:0:7")
-    use = use_since_service(label, flights, 1.8e9 + 10 * DAY_S)
+    use = use_since_maintenance(label, flights, 1.8e9 + 10 * DAY_S)
     assert [use.flights, use.cycles, use.days] == pytest.approx([2, 1.0, 2.5])
-    use = use_since_service(replace(label, serviced_after="run:0:9"), flights, 1.8e9)
+    use = use_since_maintenance(replace(label, serviced_after="run:0:9"), flights, 1.8e9)
     assert (use.flights, use.cycles, use.days) == (0, 0.0, 0.0)
 
 
 def test_what_is_unknown_is_not_due() -> None:
     label = PackLabel("A", every_cycles=1.0, every_days=1.0)
     undated = [replace(flown(n), rated_mah=None, started_unix_s=None) for n in range(9)]
-    use = use_since_service(label, undated, 2e9)
+    use = use_since_maintenance(label, undated, 2e9)
     assert (use.flights, use.cycles, use.days) == (9, None, None)
     assert maintenance(label, use) == ()
-    assert maintenance(PackLabel("A"), use_since_service(PackLabel("A"), undated, 2e9)) == ()
+    assert maintenance(PackLabel("A"), use_since_maintenance(PackLabel("A"), undated, 2e9)) == ()
 
 
 def test_the_vehicles_of_a_pack_and_the_packs_that_followed_it() -> None:
@@ -166,7 +166,7 @@ def test_a_file_of_version_2_is_read_as_it_is_and_changed_by_a_writer(tmp_path: 
 
 def test_days_are_unknown_while_the_clock_is_not_set() -> None:
     label = PackLabel("A", every_flights=3.0, every_days=30.0)
-    use = use_since_service(label, [flown(n) for n in range(3)], None)
+    use = use_since_maintenance(label, [flown(n) for n in range(3)], None)
     assert (use.flights, use.days) == (3, None)
     assert [due.unit for due in maintenance(label, use)] == ["flights"]
 
@@ -179,8 +179,8 @@ def test_days_since_a_service_without_a_date_count_from_the_next_flight_that_has
     flights = [flown(n) for n in range(6)]
     flights[3] = replace(flights[3], started_unix_s=None)
     label = PackLabel("A", every_days=30.0, serviced_unix_s=serviced_s, serviced_after="run:0:2")
-    use = use_since_service(label, flights, 1.8e9 + 10 * DAY_S)
+    use = use_since_maintenance(label, flights, 1.8e9 + 10 * DAY_S)
     assert use.flights == 3
     assert use.days == pytest.approx(6.0)
-    use = use_since_service(label, flights[:4], 1.8e9 + 10 * DAY_S)
+    use = use_since_maintenance(label, flights[:4], 1.8e9 + 10 * DAY_S)
     assert (use.flights, use.days) == (1, None)

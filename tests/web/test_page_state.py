@@ -51,7 +51,7 @@ SCENES = {
                 34,
                 "14.1 Ah (13.2-15.0), 88 % of rated",
                 ("weak cell 3: capacity -12 % from the mean cell, since flight 20", "worn out"),
-                "service due: 50 of 50 flights",
+                "maintenance due: 50 of 50 flights",
             ),
         ),
     ),
@@ -109,7 +109,9 @@ def test_every_text_of_the_page_is_on_the_terminal_too(scene: str) -> None:
 def test_a_pack_has_its_name_and_its_history() -> None:
     (battery,) = page_state(SCENES["a pack with a history"])["batteries"]
     assert battery["name"].startswith("battery 1: blue 1, li")
-    assert battery["history"].startswith("34 flights; 14.1 Ah (13.2-15.0), 88 % of rated; service")
+    assert battery["history"].startswith(
+        "34 flights; 14.1 Ah (13.2-15.0), 88 % of rated; maintenance"
+    )
     assert battery["history"].endswith("weak cell 3: capacity -12 % from the mean cell, "
                                        "since flight 20; tags survey, winter")  # fmt: skip
     (battery,) = page_state(SCENES["flying"])["batteries"]
