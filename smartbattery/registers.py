@@ -102,6 +102,7 @@ def _cell(index: int) -> Register:
 F, S, ONCE = PollRate.FAST, PollRate.SLOW, PollRate.STATIC
 V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
 M = 0xFFFF
+MAX_MAH = 655_340.0  # of a pack: the largest reading with IPScale 1, units of 10 mAh
 
 # fmt: off
 VOLTAGE       = Register("Voltage",               "voltage_v",        0x09, False,   0.001,   0.0,      1.0,    150.0,   2.0, F,    V, M, max_step=0.5)
@@ -110,8 +111,8 @@ TEMPERATURE   = Register("Temperature",           "temperature_degc", 0x08, Fals
 AVERAGE       = Register("AverageCurrent",        "average_a",        0x0B, True,   -0.001,   0.0,  -1000.0,   1000.0,  15.0, S,    A, max_step=5.0)
 MAX_ERROR     = Register("MaxError",              "max_error_pct",    0x0C, False,   1.0,     0.0,      0.0,    100.0,  30.0, S)
 RELATIVE_SOC  = Register("RelativeStateOfCharge", "soc_pct",          0x0D, False,   1.0,     0.0,      0.0,    100.0,  15.0, S, max_step=2.0)
-REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,  655340.0,  15.0, S,    A, None, True, max_step=100.0)
-FULL          = Register("FullChargeCapacity",    "full_mah",         0x10, False,   1.0,     0.0,      1.0,  655340.0,  60.0, S,    A, None, True)
+REMAINING     = Register("RemainingCapacity",     "remaining_mah",    0x0F, False,   1.0,     0.0,      0.0,   MAX_MAH,  15.0, S,    A, None, True, max_step=100.0)
+FULL          = Register("FullChargeCapacity",    "full_mah",         0x10, False,   1.0,     0.0,      1.0,   MAX_MAH,  60.0, S,    A, None, True)
 TIME_TO_EMPTY = Register("AverageTimeToEmpty",    "time_to_empty_s",  0x12, False,  60.0,     0.0,      0.0, 3932040.0,  15.0, S, PLAIN, M, max_step=600.0)
 STATUS        = Register("BatteryStatus",         "status_raw",       0x16, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
 MODE          = Register("BatteryMode",           "mode_raw",         0x03, False,   1.0,     0.0,      0.0,   65535.0,  15.0, S)
@@ -119,7 +120,7 @@ CHARGING_A    = Register("ChargingCurrent",       "charging_a",       0x14, Fals
 CHARGING_V    = Register("ChargingVoltage",       "charging_v",       0x15, False,   0.001,   0.0,      0.0,      65.0,  15.0, S, PLAIN, M)
 CYCLES        = Register("CycleCount",            "cycles",           0x17, False,   1.0,     0.0,      0.0,   65534.0, 120.0, S, PLAIN, M)
 SPECIFICATION = Register("SpecificationInfo",     "specification_raw",0x1A, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
-DESIGN        = Register("DesignCapacity",        "design_mah",       0x18, False,   1.0,     0.0,     50.0,  655340.0,   0.0, ONCE, A, None, True)
+DESIGN        = Register("DesignCapacity",        "design_mah",       0x18, False,   1.0,     0.0,     50.0,   MAX_MAH,   0.0, ONCE, A, None, True)
 DESIGN_V      = Register("DesignVoltage",         "design_v",         0x19, False,   0.001,   0.0,      1.0,    150.0,   0.0, ONCE, V)
 MANUFACTURED  = Register("ManufactureDate",       "date_raw",         0x1B, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)
 SERIAL        = Register("SerialNumber",          "serial",           0x1C, False,   1.0,     0.0,      0.0,   65535.0,   0.0, ONCE)

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from smartbattery.registers import DESIGN, MAX_MAH
+
 
 @dataclass(frozen=True, slots=True)
 class Slip:
@@ -68,7 +70,7 @@ class PlausibleRange:
 
 CUTOFF_V = PlausibleRange(1.5, 4.2, "V", (MILLI_V,))
 PACK_V = PlausibleRange(2.0, 150.0, "V", (MILLI_V,))
-CAPACITY_MAH = PlausibleRange(50.0, 655_350.0, "mAh", (AMPERE_HOURS,))
+CAPACITY_MAH = PlausibleRange(DESIGN.low, MAX_MAH, "mAh", (AMPERE_HOURS,))
 CURRENT_A = PlausibleRange(0.05, 2000.0, "A", (MILLI_A,))
 RATE_C = PlausibleRange(0.05, 300.0, "C")
 FLIGHT_S = PlausibleRange(30.0, 86_400.0, "s", (MINUTES, HOURS, MILLI_S))

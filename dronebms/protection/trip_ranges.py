@@ -26,6 +26,7 @@ from dronebms.core.plausible_range import (
 )
 from dronebms.core.report import Severity
 from dronebms.protection.limits import Limit, every_limit
+from smartbattery.registers import MAX_MAH
 from smartbattery.snapshot import MAX_CELLS
 
 _LOW_CELL_V, _HIGH_CELL_V = 1.5, 4.8  # below every cut-off; above the emergency of a LiHV cell
@@ -63,7 +64,7 @@ TRIP_RANGES: Mapping[str, PlausibleRange] = MappingProxyType({  # by quantity
     "charge_above_v": PlausibleRange(0.01, 5.0, "V", (MILLI_V,)),
     "current_2s_a": _AMPS, "current_10s_a": _AMPS, "current_60s_a": _AMPS, "heat_a": _AMPS,
     "charge_a": _AMPS,
-    "idle_mah": PlausibleRange(5.0, 655_350.0, "mAh", (AMPERE_HOURS,)),
+    "idle_mah": PlausibleRange(5.0, MAX_MAH, "mAh", (AMPERE_HOURS,)),
 })
 # fmt: on
 

@@ -210,10 +210,10 @@ severity = "bad"
         ),
         ("capacity_mah = nan", "battery.1.capacity_mah: expected a finite number, not nan"),
         ("capacity_mah = inf", "battery.1.capacity_mah: expected a finite number, not inf"),
-        ("capacity_mah = 0", "battery.1.capacity_mah: expected 50 to 655350 mAh, not 0"),
+        ("capacity_mah = 0", "battery.1.capacity_mah: expected 50 to 655340 mAh, not 0"),
         (
             "capacity_mah = 16",
-            "battery.1.capacity_mah: expected 50 to 655350 mAh (in ampere-hours? then write 16000)",
+            "battery.1.capacity_mah: expected 50 to 655340 mAh (in ampere-hours? then write 16000)",
         ),
         ("address = 0x02", "battery.1.address: expected greater than or equal to 3, not 2"),
         (
