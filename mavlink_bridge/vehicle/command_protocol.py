@@ -110,11 +110,13 @@ class CommandServer:
         return [self._value(index, row) for index, row in rows]
 
     def _set(self, row: SettingParameter, value: float) -> None:
-        if not row.least <= value <= row.most:
-            return  # the answer contains the unchanged value
+        # The answer contains the unchanged value. A fraction is no whole number: 0.49 does not turn
+        # the actions off, nor does a 1 whose bits a ground station sends as an integer.
+        if not row.least <= value <= row.most or (row.kind is not float and value % 1.0):
+            return
         if row.field == "first_battery_id" and self._settings.ids_are_fixed:
             return
-        setattr(self._settings, row.field, row.kind(value if row.kind is float else round(value)))
+        setattr(self._settings, row.field, row.kind(value))
         if row.field != "rate_hz":
             return
         for schedule in (one for some in self.schedules.values() for one in some):

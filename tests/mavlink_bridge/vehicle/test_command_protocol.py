@@ -269,6 +269,11 @@ def test_a_setting_is_read_by_name_or_index(
         (b"BMS_ID", 251.0, -1.0),
         (b"BMS_ACT", 0.0, 0.0),
         (b"BMS_ACT", 2.0, 1.0),
+        (b"BMS_ACT", 0.49, 1.0),
+        (b"BMS_ACT", 0.5, 1.0),
+        (b"BMS_ACT", 1.4e-45, 1.0),  # the bits of the integer 1
+        (b"BMS_ID", 3.5, -1.0),
+        (b"BMS_ID", -0.5, -1.0),
     ],
 )
 def test_a_setting_is_set_within_its_bounds(

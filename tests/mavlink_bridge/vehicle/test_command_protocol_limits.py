@@ -148,9 +148,9 @@ def test_a_setting_has_its_bounds(name: bytes, least: float, most: float, defaul
         assert Server().set(name, value, refused=True) == default
 
 
-def test_a_whole_setting_is_rounded_and_a_rate_is_not() -> None:
-    assert Server().set(b"BMS_ID", 6.6) == 7.0
-    assert Server().set(b"BMS_ACT", 0.4) == 0.0
+def test_a_whole_setting_takes_no_fraction_and_a_rate_does() -> None:
+    assert Server().set(b"BMS_ID", 6.6) == -1.0
+    assert Server().set(b"BMS_ACT", 0.4) == 1.0
     assert Server().set(b"BMS_RATE_HZ", 2.5) == 2.5
     server = Server()
     server.set(b"BMS_ACT", 0.0)
