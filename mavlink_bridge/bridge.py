@@ -392,8 +392,7 @@ class Bridge:
             return
         self._send_verdict(now_s)
         if state.armed is False:
-            text = self._arming.due_text(now_s)
-            if text is not None:
+            for text in self._arming.due_texts(now_s):
                 self._announce(text, mavlink.MAV_SEVERITY_WARNING, now_s)
         armed_now = bool(state.armed) and self._armed is False
         self._armed = self._armed if state.armed is None else state.armed
@@ -409,7 +408,7 @@ class Bridge:
             return
         first_id = -1 if self._shared.first_id is None else self._shared.first_id
         sent = self._components.reported
-        verdict = (self._arming.reason() is not None, sent or -1, first_id)
+        verdict = (not self._arming.go, sent or -1, first_id)
         if verdict == self._verdict and now_s - self._verdict_s < _VERDICT_PERIOD_S:
             return
         self._verdict, self._verdict_s = verdict, now_s
@@ -420,9 +419,9 @@ class Bridge:
         self._send_to_autopilot(message, now_s)
 
     def _authorize(self, message: mavlink.MAVLink_message, now_s: float) -> None:
-        answer, reason = self._arming.answer(message)
+        answer, reasons = self._arming.answer(message, now_s)
         self._components.send(None, answer, now_s)
-        if reason is not None:
+        for reason in reasons:
             self._announce(reason, mavlink.MAV_SEVERITY_ERROR, now_s)
 
     def _control(self, control: VehicleControl, state: VehicleState, now_s: float) -> None:

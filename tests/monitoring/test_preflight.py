@@ -237,7 +237,7 @@ def test_a_configured_flight_reaches_the_verdict_the_output_and_arming(
         report, arming = watched(looks, read_config(path).battery[0].pack_data())[-1], ArmingCheck()
         arming.update(report, None)
         assert line(report)["go"] == check_preflight(report).text
-        return line(report)["go"], arming.reason()
+        return line(report)["go"], next(iter(arming.texts()), None)
 
     pct = round(watched(looks)[-1].estimate.soc_pct or 0.0)
     go = f"GO: state of charge {pct} %, lowest cell 4.15 V"
