@@ -35,9 +35,9 @@ _SCREEN = 80, 24  # columns and lines, of the smallest terminal
 _INDENT = 9  # columns of the mark
 # Optional outputs by their section, and their line.
 _OUTPUTS = {
-    "status": "socket {0.socket}",
-    "recording": "{0.dir}, at most {0.max_mb:g} MB",
-    "state": "{0.dir}",
+    "status": "socket {0.shown}",
+    "recording": "{0.folder}, at most {0.max_mb:g} MB",
+    "state": "{0.folder}",
     "charger": "reduce and stop to {0.place} while the vehicle is not armed",
     "metrics": "http://{0.address}:{0.port}/metrics",
     "mqtt": "{0.host}:{0.port}, topic {0.topic}",

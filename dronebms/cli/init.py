@@ -19,7 +19,7 @@ from dronebms.cli.machine_search import Found, search
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
-from dronebms.core.service_defaults import STATUS_SOCKET
+from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
 from dronebms.core.toml_schema import validated
 from dronebms.probe.prober import SIMULATED
 from dronebms.service.config import Config
@@ -30,7 +30,6 @@ from smartbattery.registers import ADDRESS
 VIRTUAL = f"{SIMULATED}survey"
 _VEHICLE = "mavlink:"
 _SYSTEM = Path("/etc/dronebms.toml")
-_STATE = Path("/var/lib/dronebms")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _NUMBERS = ("cells", "capacity_mah")
 _COLUMN = 40  # of the comments in the file
@@ -247,7 +246,7 @@ def _state_folder(*, is_root: bool) -> Path:
         ConfigError: a user without a home, as in a container.
     """
     if is_root:
-        return _STATE
+        return Path(STATE_DIR)
     try:
         home = Path.home()
     except RuntimeError:  # neither HOME nor an entry in the list of users

@@ -371,10 +371,10 @@ def _has_route(host: str) -> bool:
 
 def _folders(config: Config) -> Iterator[Finding]:
     if config.recording is not None:
-        wrong = _unwritable(Path(config.recording.dir))
+        wrong = _unwritable(config.recording.folder)
         if wrong is not None:
             yield Finding("recording", *wrong)
-        elif (free_mb := _free_mb(Path(config.recording.dir))) < config.recording.max_mb:
+        elif (free_mb := _free_mb(config.recording.folder)) < config.recording.max_mb:
             text = f"{free_mb:.0f} MB are free, max_mb is {config.recording.max_mb:g}"
             yield Finding("recording", text, f"max_mb = {0.8 * free_mb:.0f}", works=True)
     stores = any(row.do == ActionKind.REDUCE.label for row in config.action)

@@ -19,7 +19,7 @@ from dronebms.cli.exit_codes import Command
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.number_format import printable
 from dronebms.core.pack_data import MAX_NAME
-from dronebms.core.service_defaults import AUTO, PERIOD_S, STATUS_SOCKET
+from dronebms.core.service_defaults import AUTO, PERIOD_S, STATE_DIR, STATUS_SOCKET
 from smartbattery.multiplexer import ADDRESSES as MUXES
 from smartbattery.multiplexer import CHANNELS
 from smartbattery.profiles import PROFILES
@@ -32,7 +32,6 @@ _UNUSABLE = 2
 # As argparse words them.
 _UNRECOGNIZED = "unrecognized arguments: "
 _MISSING = "the following arguments are required: "
-_STATE_DIR = "/var/lib/dronebms"
 _MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
 _MAX_PORT = 65535
 STDOUT = Path("/dev/stdout")  # an output named -
@@ -296,7 +295,7 @@ PAGES = (
          "dronebms ardupilot-script -o ."),
     Page("packs", "show the history of packs: ageing, weak cells",
          "Show the trends over the flights of each pack, or every flight of one pack, and what was learned of packs, models and vehicles. A service with [state] dir in its configuration stores the pack history.",
-         "dronebms packs 1001 --state-dir /var/lib/dronebms"),
+         f"dronebms packs 1001 --state-dir {STATE_DIR}"),
     Page("campaign", "fly many seeds of a simulated flight, and print statistics",
          "Fly many seeds of a simulated flight on all cores. Results are stored line by line; the same command continues with the missing runs, also with a larger --runs.",
          "dronebms campaign survey --runs 200 --fault weak_cell. Flights: {flights}. Faults: {faults}."),
@@ -369,7 +368,7 @@ OPTIONS = (
     Option("--untag", "packs", "remove tags from the pack", "TAG[,TAG]", _names, ()),
     Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", _maintenance_intervals, ()),
     Option("--serviced", "packs", "the pack was maintained today: count from here", kind=bool),
-    Option("--state-dir", "packs", f"folder of [state] dir ({_STATE_DIR})", "DIR", path_option, Path(_STATE_DIR)),
+    Option("--state-dir", "packs", f"folder of [state] dir ({STATE_DIR})", "DIR", path_option, Path(STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),
     Option("--json", "packs", "print one JSON line per pack", kind=bool),
     Option("--csv", "packs", "write the flights as CSV; - is stdout", "FILE", _output),

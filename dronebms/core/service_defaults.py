@@ -3,4 +3,5 @@
 
 PERIOD_S = 0.1  # of the loop and of the bus threads
 STATUS_SOCKET = "/run/dronebms/status.sock"
+STATE_DIR = "/var/lib/dronebms"
 AUTO = "auto"  # the gauge is identified by reading it

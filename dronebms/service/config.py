@@ -20,7 +20,7 @@ from dronebms.core.plausible_range import (
     SpeedMS,
 )
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
-from dronebms.core.service_defaults import STATUS_SOCKET
+from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
 from dronebms.core.toml_schema import (
     Argument,
     FilePath,
@@ -77,12 +77,22 @@ class StatusConfig(Section):
             raise ValueError(f"a path of at most {_MAX_SOCKET_BYTES} bytes")
         return path
 
+    @property
+    def shown(self) -> Path:
+        """The path, absolute; the socket itself is made by the path as written, which is short."""
+        return Path(self.socket).absolute()
+
 
 class StateConfig(Section):
     """Folder of the state that outlives a run; without it only vehicle parameters are stored."""
 
     dir: FilePath
     """Folder of the pack history, of what is learned of packs and of the restart state."""
+
+    @property
+    def folder(self) -> Path:
+        """The same, absolute: of the current folder if `dir` is relative."""
+        return Path(self.dir).absolute()
 
 
 class RecordingConfig(Section):
@@ -96,6 +106,11 @@ class RecordingConfig(Section):
     """Age in days above which a recording is deleted; none: as long as there is room."""
     file_mb: Positive = 16.0
     """Size in MB above which a recording is continued in another file."""
+
+    @property
+    def folder(self) -> Path:
+        """`dir`, absolute: of the current folder if it is relative."""
+        return Path(self.dir).absolute()
 
     @model_validator(mode="after")
     def _fits(self) -> "RecordingConfig":
@@ -404,7 +419,7 @@ class Config(Section):
     @property
     def vehicle_dir(self) -> Path:
         """Folder of the original vehicle parameters, which are stored in any case."""
-        return Path("/var/lib/dronebms" if self.state is None else self.state.dir)
+        return Path(STATE_DIR) if self.state is None else self.state.folder
 
     def action_kinds(self) -> frozenset[ActionKind]:
         """What the actions do to the vehicle: reduce, return, land."""

@@ -133,7 +133,7 @@ def _options_of(
         files[key] = None
     elif key not in files and state is not None:
         name = SIGNING if config.role == VEHICLE else f"{SIGNING}.{_file_name(config.url)}"
-        files[key] = stack.enter_context(closing(TimestampFile(Path(state.dir) / name)))
+        files[key] = stack.enter_context(closing(TimestampFile(state.folder / name)))
     return replace(options, key=key, timestamps=files[key])
 
 
@@ -302,7 +302,7 @@ def status_server_of(config: StatusConfig | None, stack: ExitStack) -> Sink | No
     if config is None:
         return None
     path = Path(config.socket)
-    return _retried(f"status socket at {path}", lambda: StatusServer(path), stack)
+    return _retried(f"status socket at {config.shown}", lambda: StatusServer(path), stack)
 
 
 def metrics_of(config: MetricsConfig | None, stack: ExitStack, clock: Clock) -> Sink | None:
@@ -332,7 +332,7 @@ def mqtt_of(
     if config is None:
         return None
     publisher = mqtt_publisher()
-    queue = None if state is None else Path(state.dir) / "mqtt.sqlite"
+    queue = None if state is None else state.folder / "mqtt.sqlite"
     topic = None if charger is None else charger.topic
     name = f"MQTT to {config.host}:{config.port}"
     return _retried(name, lambda: publisher(config, queue, topic), stack)
@@ -414,7 +414,7 @@ def pack_memory_of(config: StateConfig | None, stack: ExitStack) -> BackgroundPa
     """The memory of packs of earlier flights, `None` without a state folder."""
     if config is None:
         return None
-    memory = BackgroundPackMemory(PackMemoryFolder(Path(config.dir) / LEARNED_FOLDER))
+    memory = BackgroundPackMemory(PackMemoryFolder(config.folder / LEARNED_FOLDER))
     stack.callback(memory.close)
     return memory
 
@@ -424,7 +424,7 @@ def recorder_of(config: RecordingConfig | None, start: Start, stack: ExitStack) 
     if config is None:
         return None
     bounds = Bounds(config.max_mb * _MB, config.file_mb * _MB, config.max_days)
-    recorder = Recorder(Folder(Path(config.dir), bounds), start)
+    recorder = Recorder(Folder(config.folder, bounds), start)
     stack.callback(recorder.close)
     return recorder
 

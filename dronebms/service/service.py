@@ -71,7 +71,7 @@ def serve(path: Path, stack: ExitStack) -> None:
     checkpoint = (
         None
         if config.state is None
-        else CheckpointFile(Path(config.state.dir) / CHECKPOINT, str(path.absolute()))
+        else CheckpointFile(config.state.folder / CHECKPOINT, str(path.absolute()))
     )
     clock = SystemClock(start_s=0.0 if checkpoint is None else checkpoint.start_s)
     service = Service(config, stack, clock)
@@ -173,7 +173,7 @@ class Service:
         ]
         history = None
         if config.state is not None:
-            history = stack.enter_context(closing(PackHistorySink(Path(config.state.dir), date_s)))
+            history = stack.enter_context(closing(PackHistorySink(config.state.folder, date_s)))
         viewers = status_server_of(config.status, stack)
         optional = (
             viewers if history is None else _with_history(viewers, history),

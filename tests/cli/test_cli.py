@@ -21,6 +21,7 @@ from dronebms.cli.exit_codes import EXIT_CODES, exit_code_of
 from dronebms.cli.main import main
 from dronebms.cli.options import OPTIONS, PAGES, Page
 from dronebms.core import errors
+from dronebms.service.config import read_config
 from sim.plant.faults import FAULTS
 from sim.plant.scenario import scenario_names
 from tests.disks import files_limited_to
@@ -541,6 +542,26 @@ def test_check_prints_the_outputs(capsys: pytest.CaptureFixture[str], tmp_path: 
         '[[battery]]\nbus = "sim:survey"\n[charger]\ncommand = ["sh"]\n', encoding="utf-8"
     )
     assert outputs(capsys, path)[0].startswith("charger: reduce and stop to the program sh ")
+
+
+def test_check_prints_a_relative_place_as_it_is_used(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[[battery]]\nbus = "sim:hover"\n[status]\nsocket = "s.sock"\n'
+        '[recording]\ndir = "rec"\n[state]\ndir = "."\n',
+        encoding="utf-8",
+    )
+    assert outputs(capsys, path)[:3] == [
+        f"status: socket {tmp_path}/s.sock",
+        f"recording: {tmp_path}/rec, at most 512 MB",
+        f"state: {tmp_path}",
+    ]
+    config = read_config(path)
+    assert config.state is not None
+    assert config.vehicle_dir == config.state.folder == tmp_path
 
 
 def test_check_names_every_error_at_once(
