@@ -17,8 +17,10 @@ the loop's clock and of the boot clock, which includes suspend.
 """
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,6 +38,7 @@ _PLACE_BYTES = 1 << 20
 _MARK = b"DBK2"
 _OLD_MARK = b"DBK1"
 _MAX_TRIES = 3
+_STOP_S = 5.0  # that closing waits for a disk
 _HELD_S = 30.0  # after the end of a run, for its restart
 _STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
 _log = logging.getLogger(__name__)
@@ -54,8 +57,19 @@ class Checkpoint:
     owner: str = ""  # configuration file of the run; "" once the user has ended it
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Parts of a run and when they were taken, or why they cannot be stored."""
+
+    checkpoint: Checkpoint
+    parts: Mapping[str, object] = field(default_factory=dict)
+    error: ValueError | None = None
+
+
 class CheckpointFile:
     """The checkpoint file of a service. For one thread; a disk error is logged and stops nothing.
+
+    Another thread may call `is_due` and `taken`, which touch nothing of the file.
 
     Attributes:
         parts: what can be restored of the last run: all that it stored, the latches alone if the
@@ -73,7 +87,7 @@ class CheckpointFile:
     def __init__(self, path: Path, owner: str = "") -> None:
         self._path = path
         self._owner = owner
-        self._stored_s: float | None = None
+        self._taken_s: float | None = None
         self._boot_id = boot_id()
         self._tries = 0
         self.parts: Mapping[str, object] = {}
@@ -97,23 +111,40 @@ class CheckpointFile:
 
     def step(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
         """Store the parts, once a second."""
-        is_due = self._stored_s is None or now_s - self._stored_s >= _PERIOD_S
-        if not is_due or not self._boot_id:  # without a boot's name nothing can be restored
-            return
-        self._store(now_s, parts, self._owner)
+        if self.is_due(now_s):
+            self.store(self.taken(now_s, parts))
 
     def release(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
         """Store the parts, and leave the file to a run of any configuration."""
-        if self._boot_id:
-            self._store(now_s, parts, "")
+        self.store(self.taken(now_s, parts, is_last=True))
 
-    def _store(self, now_s: float, parts: Callable[[], Mapping[str, object]], owner: str) -> None:
-        self._stored_s = now_s
+    def is_due(self, now_s: float) -> bool:
+        """Whether a second has passed since the parts were taken last."""
+        return self._taken_s is None or now_s - self._taken_s >= _PERIOD_S
+
+    def taken(
+        self, now_s: float, parts: Callable[[], Mapping[str, object]], *, is_last: bool = False
+    ) -> Taken:
+        """Parts of a run; after the last ones any configuration may use the file."""
+        self._taken_s = now_s
         if now_s - self.start_s > _STEADY_S:
             self._tries = 0
+        owner = "" if is_last else self._owner
+        checkpoint = Checkpoint(self._boot_id, boot_s(), now_s, self._tries, owner)
         try:
+            return Taken(checkpoint, parts())
+        except ValueError as error:
+            return Taken(checkpoint, error=error)
+
+    def store(self, taken: Taken) -> None:
+        """Store parts of a run."""
+        if not self._boot_id:  # without a boot's name nothing can be restored
+            return
+        try:
+            if taken.error is not None:
+                raise taken.error
             self._reopen()
-            self._write(parts(), Checkpoint(self._boot_id, boot_s(), now_s, self._tries, owner))
+            self._write(taken.parts, taken.checkpoint)
         except ValueError as error:  # must not stop protection
             self._log_trouble(f"its state cannot be stored: {error}")
         except OSError as error:
@@ -222,3 +253,58 @@ class CheckpointFile:
             self._latches, self._latched_at = parts.get(LATCHES), self._file.number
         if self._file.number_on_disk < self._latched_at:
             self._file.keep()
+
+
+class BackgroundCheckpoint:
+    """Stores a run in a thread: a disk that is full or slow holds up no step of the loop.
+
+    The loop takes the parts, the thread writes them. While a disk holds up a write, the newest
+    parts wait, and those before them are dropped.
+
+    Args:
+        file: used by the thread alone from here on, and closed by it.
+    """
+
+    def __init__(self, file: CheckpointFile) -> None:
+        self._file = file
+        self._newest: deque[Taken] = deque(maxlen=1)
+        self._is_late = False  # as logged
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def step(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
+        """Take the parts, once a second."""
+        if not self._file.is_due(now_s):
+            return
+        if self._newest and not self._is_late:
+            self._is_late = True
+            _log.error("the disk is too slow: a restart may restore an older state of this run")
+        self._put(self._file.taken(now_s, parts))
+
+    def release(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
+        """Take the last parts; the file is left to a run of any configuration."""
+        self._put(self._file.taken(now_s, parts, is_last=True))
+
+    def close(self) -> None:
+        """Store what waits and close the file, within a time limit."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(_STOP_S)
+
+    def _put(self, taken: Taken) -> None:
+        self._newest.append(taken)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            is_closing = self._closing.is_set()  # before the last look for parts
+            while self._newest:
+                self._file.store(self._newest.popleft())
+                self._is_late = False
+            if is_closing:
+                self._file.close()
+                return

@@ -22,7 +22,7 @@ from dronebms.monitoring.restart_state import LATCHES, PACKS
 from dronebms.protection.rules import Rules
 from dronebms.recording.format import Recorded, Start
 from dronebms.service.can_buses import CanBuses
-from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
+from dronebms.service.checkpoint import CHECKPOINT, BackgroundCheckpoint, CheckpointFile
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import apply_reload, read_again
 from dronebms.service.factories import (
@@ -75,16 +75,18 @@ def serve(path: Path, stack: ExitStack) -> None:
     )
     clock = SystemClock(start_s=0.0 if checkpoint is None else checkpoint.start_s)
     service = Service(config, stack, clock)
+    background = None
     if checkpoint is not None:
-        stack.callback(checkpoint.close)
         service.restore(checkpoint.parts)
         checkpoint.parts = {}  # some 300 kB, which nothing needs from here on
+        background = BackgroundCheckpoint(checkpoint)
+        stack.callback(background.close)
     stack.callback(notifier.notify, "STOPPING=1")
     signals.collect_stops()
     limit_garbage()
     for report in service.reports():
-        if checkpoint is not None:
-            checkpoint.step(report.t_s, partial(service.state, report.t_s))
+        if background is not None:
+            background.step(report.t_s, partial(service.state, report.t_s))
         notifier.stepped(report, stuck=service.is_stuck(report.t_s))
         if signals.reloads:
             signals.reloads.clear()
@@ -93,8 +95,8 @@ def serve(path: Path, stack: ExitStack) -> None:
             notifier.notify("READY=1")
         if not signals.stops:
             continue
-        if checkpoint is not None and signal.SIGTERM not in signals.stops:  # a run by hand
-            checkpoint.release(report.t_s, partial(service.state, report.t_s))
+        if background is not None and signal.SIGTERM not in signals.stops:  # a run by hand
+            background.release(report.t_s, partial(service.state, report.t_s))
         if signal.SIGINT in signals.stops:
             raise KeyboardInterrupt
         return

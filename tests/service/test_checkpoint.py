@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from typing import Any
 from zlib import crc32
@@ -36,7 +37,7 @@ from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches, PipelineState
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
-from dronebms.service.checkpoint import Checkpoint, CheckpointFile
+from dronebms.service.checkpoint import BackgroundCheckpoint, Checkpoint, CheckpointFile
 from sim.emulator.world import World, open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
@@ -845,6 +846,84 @@ def test_a_folder_that_cannot_be_written_stops_nothing(caplog: pytest.LogCapture
         file.step(0.0, lambda: stored_number(1))
         assert file.parts == {}
     assert "a restart will not restore this run" in caplog.text
+
+
+# ------------------------------------------------------------------------- in a thread
+
+
+class HeldDisk:
+    """A disk whose writes wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.goes_on, self.writes = Event(), Event()
+        write = os.pwrite
+
+        def held(file: int, data: bytes, place: int) -> int:
+            self.writes.set()
+            assert self.goes_on.wait(WAIT_S)
+            return write(file, data, place)
+
+        monkeypatch.setattr(os, "pwrite", held)
+
+
+def test_a_disk_that_holds_up_a_write_holds_up_no_step_and_the_newest_parts_are_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "k"
+    file = CheckpointFile(path)
+    disk = HeldDisk(monkeypatch)
+    with closing(BackgroundCheckpoint(file)) as run:
+        run.step(0.0, lambda: stored_number(0))
+        assert disk.writes.wait(WAIT_S)
+        run.step(0.5, lambda: stored_number(1))  # not due
+        for second in range(1, 9):
+            run.step(float(second), lambda second=second: stored_number(second))  # type: ignore[misc]
+        disk.goes_on.set()
+    with closing(CheckpointFile(path)) as again:
+        assert number_of(again.parts) == 8
+    assert caplog.text.count("the disk is too slow: a restart may restore an older state") == 1
+
+
+def test_the_last_parts_of_a_run_are_stored_and_leave_the_file_to_any_configuration(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "k"
+    with closing(BackgroundCheckpoint(CheckpointFile(path, "/etc/a.toml"))) as run:
+        run.step(0.0, lambda: stored_number(1))
+        run.release(0.1, lambda: stored_number(2))
+    with closing(CheckpointFile(path, "/etc/b.toml")) as file:
+        assert number_of(file.parts) == 2
+
+
+def test_a_disk_that_never_goes_on_ends_the_run_within_a_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dronebms.service.checkpoint, "_STOP_S", 0.05)
+    path = tmp_path / "k"
+    run = BackgroundCheckpoint(CheckpointFile(path))
+    disk = HeldDisk(monkeypatch)
+    run.step(0.0, lambda: stored_number(1))
+    assert disk.writes.wait(WAIT_S)
+    run.close()
+    with pytest.raises(InUseError):  # its file is open: no other one gets its number
+        CheckpointFile(path)
+    disk.goes_on.set()
+    run._thread.join(WAIT_S)
+    with closing(CheckpointFile(path)) as file:
+        assert number_of(file.parts) == 1
+
+
+def test_a_run_whose_state_cannot_be_taken_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> Mapping[str, object]:
+        raise ValueError("no such number")
+
+    with closing(BackgroundCheckpoint(CheckpointFile(tmp_path / "k"))) as run:
+        run.step(0.0, lambda: stored_number(1))
+        run.step(1.0, fails)
+        run.step(2.0, fails)
+    assert caplog.text.count("its state cannot be stored: no such number") == 1
 
 
 # ------------------------------------------------------------------------- as a process
