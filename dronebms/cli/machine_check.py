@@ -16,6 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dronebms.cli.devices import (
+    CAN_TYPE,
+    i2c_adapters,
+    is_raspberry_pi,
+    programs_at,
+    programs_using,
+    serial_ports,
+)
 from dronebms.core.clock import Clock, date_s
 from dronebms.core.report import ActionKind
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
@@ -31,11 +39,8 @@ from smartbattery.registers import ADDRESS
 _RESOLVE_S, _STEP_S = 5.0, 0.05
 _CONNECT_S = 2.0
 _MB = 1e6
-_ARPHRD_CAN, _IFF_UP = 280, 1  # of if_arp.h and if.h
-_MODEL = Path("/proc/device-tree/model")  # of a single-board computer
+_IFF_UP = 1  # of if.h
 _STOP = "sudo systemctl stop dronebms"
-_PTY_MAJORS = range(136, 144)  # source: Documentation/admin-guide/devices.txt of Linux
-_SOCKETS = {"udpin": ("udp", "udp6"), "tcp": ("tcp", "tcp6")}  # tables of /proc/net
 _PROCESS = re.compile(r"\(process (\d+)\)")
 
 
@@ -63,41 +68,6 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
         *_can(config),
     ]
     return list(dict.fromkeys(found))
-
-
-def i2c_adapters() -> list[str]:
-    """Device files of the I2C adapters, in the order of their numbers."""
-    return _in_order(Path("/dev").glob("i2c-*"))
-
-
-def serial_ports() -> list[str]:
-    """Device files of the serial ports that have hardware."""
-    drivers = Path("/sys/class/tty").glob("*/device/driver")
-    names = (driver.parents[1].name for driver in drivers if not _is_placeholder(driver.parents[1]))
-    return _in_order(path for name in names if (path := Path("/dev") / name).exists())
-
-
-def _is_placeholder(port: Path) -> bool:
-    """Whether the kernel has made a port without hardware. Source: sysfs-tty, PORT_UNKNOWN."""
-    try:
-        return (port / "type").read_text().strip() == "0"
-    except OSError:
-        return False
-
-
-def is_raspberry_pi() -> bool:
-    """Whether this computer is a Raspberry Pi."""
-    try:
-        return "Raspberry Pi" in _MODEL.read_text(errors="replace")
-    except OSError:
-        return False
-
-
-def _in_order(paths: Iterator[Path]) -> list[str]:
-    def key(text: str) -> list[int | str]:
-        return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)]
-
-    return sorted(map(str, paths), key=key)
 
 
 # ---------------------------------------------------------------------- buses
@@ -220,61 +190,6 @@ def _port_mend() -> str:
     return "plug in the cable; ls /dev/serial/by-id"
 
 
-def programs_using(port: Path | int) -> list[str]:
-    """Programs that have a port open, as far as this user may see them.
-
-    Args:
-        port: a character device, or the inode of a socket.
-    """
-    try:
-        wanted = _device_of(port.stat()) if isinstance(port, Path) else (stat.S_IFSOCK, port, 0)
-    except OSError:
-        return []
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        if folder.name == str(os.getpid()):
-            continue
-        try:
-            if any(_is_open(one, wanted) for one in (folder / "fd").iterdir()):
-                name = (folder / "comm").read_text(errors="replace").strip()
-                found.append(f"{name} (process {folder.name})")
-        except OSError:
-            continue  # of another user, or ended
-    return found
-
-
-def _is_open(link: Path, wanted: tuple[int, int, int]) -> bool:
-    try:
-        return _device_of(link.stat()) == wanted
-    except OSError:  # closed since
-        return False
-
-
-def _device_of(status: os.stat_result) -> tuple[int, int, int]:
-    """What an open file is, whatever name it has in a container or behind a link."""
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFCHR:
-        return kind, status.st_ino, 0
-    # Each container counts its own pseudo-terminals from 0.
-    is_pty = os.major(status.st_rdev) in _PTY_MAJORS
-    return kind, status.st_rdev, status.st_dev if is_pty else 0
-
-
-def _programs_at(kind: str, port: int) -> list[str]:
-    """Programs that have bound a port. Source: proc_net(5)."""
-    found: list[str] = []
-    for table in _SOCKETS[kind]:
-        try:
-            rows = Path("/proc/net", table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for row in map(str.split, rows):
-            listens = kind == "udpin" or row[3] == "0A"  # TCP_LISTEN
-            if listens and int(row[1].rpartition(":")[2], 16) == port:
-                found += programs_using(int(row[9]))
-    return found
-
-
 def _network(url: LinkUrl, clock: Clock) -> Trouble | None:
     addresses = _resolved(url.host, url.port, clock)
     if isinstance(addresses, str):
@@ -299,7 +214,7 @@ def _refused(error: OSError, url: LinkUrl) -> Trouble:
     place = f"{url.kind}:{url.host}:{url.port}"
     text = f"{place}: {(error.strerror or str(error)).lower()}"
     if error.errno == errno.EADDRINUSE:
-        users = _programs_at("udpin" if url.kind == "udpin" else "tcp", url.port)
+        users = programs_at("udpin" if url.kind == "udpin" else "tcp", url.port)
         by = f" by {', '.join(users)}" if users else ""
         return f"{text}{by}", _ending(users[0]) if users else f"sudo ss -lptu sport = :{url.port}"
     if error.errno == errno.EADDRNOTAVAIL:
@@ -356,7 +271,7 @@ def _unusable_can(url: CanUrl) -> Trouble | None:
         is_up = int((folder / "flags").read_text(), 16) & _IFF_UP
     except OSError:
         return f"{url}: there is no interface {url.place}", "ip link show type can"
-    if kind != _ARPHRD_CAN:
+    if kind != CAN_TYPE:
         return f"{url}: the interface {url.place} is no CAN bus", "ip link show type can"
     return None if is_up else (f"{url}: the interface is down", start)
 

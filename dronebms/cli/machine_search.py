@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from dronebms.cli.machine_check import i2c_adapters, programs_using, serial_ports
+from dronebms.cli.devices import can_interfaces, i2c_adapters, programs_using, serial_ports
 from dronebms.core.clock import Clock
 from dronebms.probe.prober import Place, scan
 from mavlink_bridge.protocol.autopilot import Autopilot
@@ -24,7 +24,6 @@ UDP_URLS = ("udpin:0.0.0.0:14550", "udpin:0.0.0.0:14540")
 BAUD_RATES = (921600, 57600, 115200)  # of telemetry ports, the usual one first
 _LISTEN_S = 1.5  # a heartbeat is sent once a second
 _STEP_S = 0.02
-_CAN_TYPE = "280"  # ARPHRD_CAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +77,7 @@ def search(
     buses = i2c_adapters() if adapters is None else adapters
     packs = tuple(scan(buses, ADDRESS, open_bus, lambda _: None, with_mux=False))
     present = tuple(serial_ports() if ports is None else ports)
-    return Found(packs, present, _can_interfaces(), _autopilot(urls, present, clock))
-
-
-def _can_interfaces() -> tuple[str, ...]:
-    kinds = {path.parent.name: path.read_text() for path in Path("/sys/class/net").glob("*/type")}
-    return tuple(sorted(name for name, kind in kinds.items() if kind.strip() == _CAN_TYPE))
+    return Found(packs, present, tuple(can_interfaces()), _autopilot(urls, present, clock))
 
 
 def _autopilot(urls: Sequence[str], ports: Sequence[str], clock: Clock) -> FoundAutopilot | None:

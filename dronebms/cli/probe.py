@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 
+from dronebms.cli.devices import i2c_adapters
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.clock import Clock, PacedClock, SystemClock
 from dronebms.core.errors import ConfigError
@@ -66,7 +66,7 @@ def probe(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace, clock: Clock) -> int:
-    paths = [options.bus] if options.bus else sorted(map(str, Path("/dev").glob("i2c-*")))
+    paths = [options.bus] if options.bus else i2c_adapters()
     code = FAILED
     for place, text in scan(
         paths, options.address, _opener(clock), print_stderr, with_mux=options.mux

@@ -17,7 +17,7 @@ import pytest
 
 import smartbattery.device_lock
 from dronebms import telemetry
-from dronebms.cli import machine_check
+from dronebms.cli import devices, machine_check
 from dronebms.cli.machine_check import machine_findings
 from dronebms.cli.main import main
 from dronebms.core.clock import SystemClock
@@ -304,7 +304,7 @@ def test_an_adapter_or_a_port_that_is_present_is_the_mend_of_an_absent_one(
     monkeypatch.setattr(machine_check, "i2c_adapters", list)
     monkeypatch.setattr(machine_check, "serial_ports", list)
     model = tmp_path / "model"
-    monkeypatch.setattr(machine_check, "_MODEL", model)
+    monkeypatch.setattr(devices, "_MODEL", model)
     assert mends(i2c) == ["sudo modprobe i2c-dev"]
     assert mends(serial) == ["plug in the cable; ls /dev/serial/by-id"]
     model.write_text("Raspberry Pi 5 Model B Rev 1.0\0")
@@ -444,3 +444,8 @@ def _read(file: int) -> bytes:
         return os.read(file, 65536)
     except OSError:  # the other end is closed
         return b""
+
+
+def test_adapters_stand_in_the_order_of_their_numbers() -> None:
+    paths = [Path(f"/dev/i2c-{number}") for number in (10, 2, 1)]
+    assert devices._in_order(paths) == ["/dev/i2c-1", "/dev/i2c-2", "/dev/i2c-10"]
