@@ -193,6 +193,7 @@ def _parsers() -> Iterator[str]:
     yield ""
     yield f"Fuzzing guided by coverage (`python -m benchmarks.fuzz`, atheris): {hours:.2f} h of processor time. A finding is anything but a documented error,"
     yield "an input that takes more than 10 s or more than 2 GiB. The inputs of each target with some changes are tested in `tests/docs_build/test_fuzz_targets.py`."
+    yield "The findings are mended, and tested in `tests/flightlogs/test_hostile_logs.py`."
     yield ""
     counts = [
         (f"`{row['room']}`", row["reads"], f"{row['seconds'] / 60.0:.0f}", f"{row['inputs']:,}", row["findings"])
