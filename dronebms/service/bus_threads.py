@@ -45,17 +45,34 @@ class PolledInAThread(Protocol):
         """Poll the device."""
 
 
-class AnswerLog:
-    """Logs when a battery stops answering, and when it answers again."""
+class NewestPoll:
+    """The newest poll of a battery; logs when it stops answering, and when it answers again.
+
+    Attributes:
+        snapshot: as it was polled; `None` before the first poll.
+    """
 
     def __init__(self, index: int) -> None:
-        self.has_answered = False
+        self.snapshot: Snapshot | None = None
+        self._has_answered = False
         self._index = index
         self._trouble: str | None = None
 
-    def see(self, snapshot: Snapshot) -> None:
+    def at(self, now_s: float) -> Snapshot | None:
+        """The snapshot as of `now_s`, `None` before the first poll."""
+        if self.snapshot is None:
+            return None
+        self._see(self.snapshot)
+        return self.snapshot.at(now_s)
+
+    def is_stuck(self, now_s: float) -> bool:
+        """Whether a battery that has answered in this run is not polled any more."""
+        newest = self.snapshot
+        return self._has_answered and newest is not None and now_s - newest.t_s > _STUCK_S
+
+    def _see(self, snapshot: Snapshot) -> None:
         """Log a change since the last snapshot."""
-        self.has_answered |= snapshot.voltage_v is not None
+        self._has_answered |= snapshot.voltage_v is not None
         if snapshot.trouble == self._trouble:
             return
         self._trouble = snapshot.trouble
@@ -79,8 +96,7 @@ class PolledGauge:
         self._index = index
         self._on_poll = on_poll
         self._done: deque[Polled] = deque(maxlen=_QUEUED)
-        self._latest: Snapshot | None = None
-        self._log = AnswerLog(index)
+        self._newest = NewestPoll(index)
         self.stepped_s: float | None = None
 
     def poll_bus(self, now_s: float) -> None:
@@ -91,17 +107,14 @@ class PolledGauge:
         """Newest snapshot as of `now_s`."""
         self.stepped_s = now_s
         while self._done:
-            self._latest, transfers, state = self._done.popleft()
-            self._on_poll(self._index, self._latest.t_s, transfers, state)
-        if self._latest is None:
-            return unpolled(now_s)
-        self._log.see(self._latest)
-        return self._latest.at(now_s)
+            snapshot, transfers, state = self._done.popleft()
+            self._newest.snapshot = snapshot
+            self._on_poll(self._index, snapshot.t_s, transfers, state)
+        return self._newest.at(now_s) or unpolled(now_s)
 
     def is_stuck(self, now_s: float) -> bool:
         """Whether a gauge that has answered in this run is not polled any more."""
-        latest = self._latest
-        return self._log.has_answered and latest is not None and now_s - latest.t_s > _STUCK_S
+        return self._newest.is_stuck(now_s)
 
 
 class BusThread:

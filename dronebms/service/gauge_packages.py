@@ -15,7 +15,7 @@ from typing import Any, cast
 from dronebms.core.errors import ConfigError
 from dronebms.core.gauge_package import GAUGE_INTERFACE, GAUGES, GaugePackage, PackageGauge
 from dronebms.core.number_format import printable
-from dronebms.service.bus_threads import AnswerLog
+from dronebms.service.bus_threads import NewestPoll
 from smartbattery.registers import CELLS, CURRENT, TEMPERATURE, WORDS
 from smartbattery.snapshot import (
     CELL_FIELDS,
@@ -26,7 +26,6 @@ from smartbattery.snapshot import (
     Snapshot,
 )
 
-_STUCK_S = 10.0  # without a poll that has ended
 _TEXT = 120  # characters of a text of a package
 _DOUBTS = 8
 _OLDEST_S = 86_400.0  # an older time is none of this flight
@@ -138,8 +137,7 @@ class PackageBattery:
         self._gauge = gauge
         self._name = name
         self._done: deque[Snapshot] = deque(maxlen=1)
-        self._latest: Snapshot | None = None
-        self._log = AnswerLog(index)
+        self._newest = NewestPoll(index)
         self.stepped_s: float | None = None
 
     def poll_bus(self, now_s: float) -> None:
@@ -154,16 +152,14 @@ class PackageBattery:
         """Newest snapshot as of `now_s`."""
         self.stepped_s = now_s
         if self._done:
-            self._latest = self._done.popleft()
-        if self._latest is None:
-            return Snapshot(now_s, trouble=f"{self._name} has not answered yet")
-        self._log.see(self._latest)
-        return self._latest.at(now_s)
+            self._newest.snapshot = self._done.popleft()
+        return self._newest.at(now_s) or Snapshot(
+            now_s, trouble=f"{self._name} has not answered yet"
+        )
 
     def is_stuck(self, now_s: float) -> bool:
         """Whether a gauge that has answered in this run is not polled any more."""
-        latest = self._latest
-        return self._log.has_answered and latest is not None and now_s - latest.t_s > _STUCK_S
+        return self._newest.is_stuck(now_s)
 
     def close(self) -> None:
         """Close the gauge, after its thread has ended."""
