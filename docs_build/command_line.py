@@ -15,7 +15,8 @@ from argparse_manpage.manpage import Manpage
 
 from dronebms import __version__
 from dronebms.cli.commands import COMMANDS
-from dronebms.cli.options import parser, path_option
+from dronebms.cli.option_values import path_option
+from dronebms.cli.options import parser
 
 # File names of the completion, as bash, zsh and fish look for them.
 SHELLS = {"bash": "dronebms", "zsh": "_dronebms", "fish": "dronebms.fish"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands and options of the command line, as rows, and the types of their values.
+"""Commands and options of the command line, as rows, and their parser.
 
 A new option is a row of `OPTIONS`, a new command a row of `PAGES`.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dronebms import __version__
-from dronebms.cli.exit_codes import Command
+from dronebms.cli import option_values as values
+from dronebms.cli.exit_codes import UNUSABLE, Command
 from dronebms.core.chemistry import CHEMISTRIES
 from dronebms.core.number_format import printable
-from dronebms.core.pack_data import MAX_NAME
 from dronebms.core.service_defaults import AUTO, PERIOD_S, STATE_DIR, STATUS_SOCKET
 from smartbattery.multiplexer import ADDRESSES as MUXES
 from smartbattery.multiplexer import CHANNELS
@@ -28,13 +28,10 @@ from smartbattery.registers import ADDRESS, CELLS
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-_UNUSABLE = 2
 # As argparse words them.
 _UNRECOGNIZED = "unrecognized arguments: "
 _MISSING = "the following arguments are required: "
 _MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
-_MAX_PORT = 65535
-STDOUT = Path("/dev/stdout")  # an output named -
 _PAGE = ("127.0.0.1", 8420)
 DEMO_URL = "udpout:127.0.0.1:14550"
 
@@ -86,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
             message = f"{_UNRECOGNIZED}{' '.join(unknown)}"
         hint = _hint(message, list(self._option_string_actions))
         text = f"{self.prog}: {message}{hint}; see {self.prog} --help"
-        self.exit(_UNUSABLE, f"{printable(text)}\n")
+        self.exit(UNUSABLE, f"{printable(text)}\n")
 
     def _is_unknown(self, word: str) -> bool:
         return word.startswith("--") and word.partition("=")[0] not in self._option_string_actions
@@ -104,112 +101,6 @@ def _hint(message: str, options: Sequence[str]) -> str:
         return f"; it is an option of {', '.join(having)}"
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _speed(text: str) -> float | str:
-    return text if text == "max" else _positive(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text!r}")
-    return value
-
-
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, not {text!r}")
-    return int(text)
-
-
-def _name(text: str) -> str:
-    if not text.strip() or len(text) > MAX_NAME or not text.isprintable():
-        raise argparse.ArgumentTypeError(
-            f"expected a name of at most {MAX_NAME} printable characters"
-        )
-    return text
-
-
-_USE_UNITS = ("flights", "cycles", "days")
-_MAX_USE = 100_000
-
-
-def _new_name(text: str) -> str:
-    return text and _name(text)  # an empty one takes the name away
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(_name(part.strip()) for part in text.split(","))
-
-
-def _maintenance_intervals(text: str) -> tuple[tuple[str, float | None], ...]:
-    """Bounds of use until maintenance: (unit, number), `None` for no bound."""
-    found = []
-    for part in text.split(","):
-        unit, _, every = part.strip().partition("=")
-        is_number = every.isdecimal() and 0 < int(every) <= _MAX_USE
-        if unit not in _USE_UNITS or not (every == "none" or is_number):
-            units = ", ".join(f"{unit}=N" for unit in _USE_UNITS)
-            raise argparse.ArgumentTypeError(f"expected some of {units}, where N may be none")
-        found.append((unit, None if every == "none" else float(every)))
-    return tuple(found)
-
-
-def _scheduler(text: str) -> str:
-    if not re.fullmatch(r"tcp://[^\s:/]+:\d{1,5}", text):
-        raise argparse.ArgumentTypeError(f"expected tcp://HOST:PORT, not {text!r}")
-    return text
-
-
-def _listen(text: str) -> tuple[str, int]:
-    """HOST:PORT; an IPv6 address stands in brackets."""
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})", text, re.ASCII)
-    if found is None or int(found[3]) > _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT, not {text!r}")
-    return found[1] or found[2], int(found[3])
-
-
-def _between(low: int, high: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        try:
-            value = int(text, 0)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            form = "#04x" if text.startswith("0x") else "d"
-            raise argparse.ArgumentTypeError(
-                f"expected {low:{form}} to {high:{form}}, not {text!r}"
-            )
-        return value
-
-    return whole
-
-
-def path_option(text: str) -> Path:
-    """A path; an empty one, as of a variable that is not set, would be the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path")
-    return Path(text)
-
-
-def _output(text: str) -> Path:
-    return STDOUT if text == "-" else path_option(text)
-
-
-def _file(text: str) -> Path:
-    """A file that is written, and is not stdout."""
-    if text == "-":
-        raise argparse.ArgumentTypeError("expected a file name, not '-'")
-    return path_option(text)
-
-
-def _optional(text: str) -> str:
-    """Type of an optional positional argument."""
-    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +134,7 @@ class Option:
         kinds: dict[object, dict[str, Any]] = {
             bool: {"action": "store_true"},
             list: {"action": "append", "default": []},
-            _optional: {"nargs": "?"},
+            values.optional: {"nargs": "?"},
         }
         choice = "choices" if isinstance(self.kind, tuple) else "type"
         settings: dict[str, Any] = {"help": self.help, "metavar": self.metavar}
@@ -304,85 +195,85 @@ PAGES = (
 OPTIONS = (
     Option("--flight", "sim", "a shipped flight or a TOML file (survey)", "NAME", default="survey"),
     Option("--flight", "sitl", "a shipped flight or a TOML file (the configured pack, else survey)", "NAME"),
-    Option("--speed", "sim", "times real time, or max (1)", "X", _speed, 1.0),
-    Option("--duration", "sim sitl campaign", "stop after this many seconds of flight", "S", _positive),
-    Option("--seed", "sim sitl", "same seed, same flight (1)", "N", _seed, 1),
+    Option("--speed", "sim", "times real time, or max (1)", "X", values.speed, 1.0),
+    Option("--duration", "sim sitl campaign", "stop after this many seconds of flight", "S", values.positive),
+    Option("--seed", "sim sitl", "same seed, same flight (1)", "N", values.seed, 1),
     Option("--fault", "sim sitl campaign", "inject a fault, NAME[=SIZE][@START[-END]]; may be repeated", "NAME", list),
     Option("--headless", "sim sitl", "print one line a second, no display", kind=bool),
-    Option("--socket", "status web", f"status socket of the service ({STATUS_SOCKET})", "PATH", path_option, Path(STATUS_SOCKET)),
+    Option("--socket", "status web", f"status socket of the service ({STATUS_SOCKET})", "PATH", values.path_option, Path(STATUS_SOCKET)),
     Option("--plain", "status", "sentences for screen readers and logs, no screen", kind=bool),
     Option("--bell", "status", "ring the terminal's bell once when the severity rises to a warning or above", kind=bool),
     Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
-    Option("--listen", "web", f"address of the page ({_PAGE[0]}:{_PAGE[1]}); any but this computer's own needs --token", "HOST:PORT", _listen, _PAGE),
-    Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", path_option),
+    Option("--listen", "web", f"address of the page ({_PAGE[0]}:{_PAGE[1]}); any but this computer's own needs --token", "HOST:PORT", values.listen, _PAGE),
+    Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", values.path_option),
     Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL"),
-    Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", _file),
+    Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", values.file_option),
     Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
-    Option("-c --config", "run check", "configuration file", "FILE.toml", path_option, required=True),
-    Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", path_option),
+    Option("-c --config", "run check", "configuration file", "FILE.toml", values.path_option, required=True),
+    Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", values.path_option),
     Option("--vehicle", "check", "compare the parameters of the vehicle at this link", "URL"),
     Option("--set", "check", "with --vehicle: correct wrong parameters, on the ground", kind=bool),
     Option("--defaults", "init", "ask nothing: what is found, else a virtual pack", kind=bool),
-    Option("-o --out", "init", "output file", "FILE.toml", _file),
+    Option("-o --out", "init", "output file", "FILE.toml", values.file_option),
     Option("--force", "init", "replace an existing file", kind=bool),
     Option("--bus", "init", "/dev/i2c-N, mavlink:ID (a monitor of the autopilot), dronecan:URL#ID or sim:SCENARIO", "BUS"),
     Option("--cells", "init", "cells in series", "N"),
     Option("--capacity-mah", "init", "rated capacity", "MAH"),
     Option("--chemistry", "init", None, kind=tuple(row.name for row in CHEMISTRIES)),
     Option("--url", "init", "link to the flight controller: udpout:HOST:PORT, udpin:, tcp: or serial:PATH[:BAUD]", "URL"),
-    Option("--vehicle-name", "init", "name of the vehicle, whose flights share their usual power", "NAME", _name),
-    Option("-o --out", "ardupilot-script", "output folder (.)", "DIR", path_option, Path()),
+    Option("--vehicle-name", "init", "name of the vehicle, whose flights share their usual power", "NAME", values.name),
+    Option("-o --out", "ardupilot-script", "output folder (.)", "DIR", values.path_option, Path()),
     Option("--force", "ardupilot-script", "replace a modified driver", kind=bool),
     Option("--limits", "check", "print every limit", kind=bool),
     Option("--log", "run", "format of the log (text)", kind=("text", "json"), default="text"),
     Option("--bus", "probe", "/dev/i2c-N, sim:SCENARIO or a recording of --record", "BUS"),
     Option("--gauge", "probe", "profile of the gauge (auto)", kind=(AUTO, *(row.name for row in PROFILES)), default=AUTO),
-    Option("--address", "probe", "7-bit address of the gauge (0x0b)", "N", _between(0x03, 0x77), ADDRESS),
-    Option("--cells", "probe", "cells in series, to compare with", "N", _between(1, len(CELLS))),
-    Option("--hover-a", "probe", "current of the vehicle in hover, to compare with", "N", _positive),
-    Option("--mux-address", "probe", "address of the multiplexer in front of the pack", "N", _between(MUXES[0], MUXES[-1])),
-    Option("--mux-channel", "probe", "channel of the multiplexer", "N", _between(CHANNELS[0], CHANNELS[-1])),
+    Option("--address", "probe", "7-bit address of the gauge (0x0b)", "N", values.between(0x03, 0x77), ADDRESS),
+    Option("--cells", "probe", "cells in series, to compare with", "N", values.between(1, len(CELLS))),
+    Option("--hover-a", "probe", "current of the vehicle in hover, to compare with", "N", values.positive),
+    Option("--mux-address", "probe", "address of the multiplexer in front of the pack", "N", values.between(MUXES[0], MUXES[-1])),
+    Option("--mux-channel", "probe", "channel of the multiplexer", "N", values.between(CHANNELS[0], CHANNELS[-1])),
     Option("--json", "probe", "print one JSON line per readout", kind=bool),
     Option("--watch", "probe", "read every second until Ctrl-C", kind=bool),
-    Option("--record", "probe", "record every transfer", "FILE", _file),
+    Option("--record", "probe", "record every transfer", "FILE", values.file_option),
     Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
-    Option("flight", "replay report plot", None, "FLIGHT", path_option),
+    Option("flight", "replay report plot", None, "FLIGHT", values.path_option),
     Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl"),
-    Option("--battery", "replay report plot packs", "number of the battery in an autopilot's log (1)", "N", _between(1, _MAX_BATTERIES), 1),
-    Option("-o --out", "report", "output file; - is stdout", "FILE.html", _output, required=True),
-    Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", path_option, required=True),
+    Option("--battery", "replay report plot packs", "number of the battery in an autopilot's log (1)", "N", values.between(1, _MAX_BATTERIES), 1),
+    Option("-o --out", "report", "output file; - is stdout", "FILE.html", values.output_option, required=True),
+    Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", values.path_option, required=True),
     Option("--cells", "replay report plot packs", "cells in series", "N", int),
-    Option("--capacity-mah", "replay report plot packs", "rated capacity", "MAH", _positive),
+    Option("--capacity-mah", "replay report plot packs", "rated capacity", "MAH", values.positive),
     Option("--chemistry", "replay report plot packs", None, kind=tuple(row.name for row in CHEMISTRIES)),
-    Option("--cell", "replay report plot packs", "type of the cells, if their curve was measured", "TYPE", _name),
-    Option("--cutoff-cell-v", "replay report plot packs", "cut-off voltage of a cell", "V", _positive),
-    Option("--pack-id", "replay report plot packs", "name of the pack, if it has no serial number", "NAME", _name),
-    Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", _name),
-    Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", _name),
-    Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", path_option),
-    Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", path_option),
-    Option("serial", "packs", "serial number, given name or full name of one pack", "SERIAL", _optional),
-    Option("--name", "packs", "give the pack a name, which stands for it; an empty one takes it away", "NAME", _new_name),
-    Option("--tag", "packs", "add tags to the pack", "TAG[,TAG]", _names, ()),
-    Option("--untag", "packs", "remove tags from the pack", "TAG[,TAG]", _names, ()),
-    Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", _maintenance_intervals, ()),
+    Option("--cell", "replay report plot packs", "type of the cells, if their curve was measured", "TYPE", values.name),
+    Option("--cutoff-cell-v", "replay report plot packs", "cut-off voltage of a cell", "V", values.positive),
+    Option("--pack-id", "replay report plot packs", "name of the pack, if it has no serial number", "NAME", values.name),
+    Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", values.name),
+    Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", values.name),
+    Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", values.path_option),
+    Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", values.path_option),
+    Option("serial", "packs", "serial number, given name or full name of one pack", "SERIAL", values.optional),
+    Option("--name", "packs", "give the pack a name, which stands for it; an empty one takes it away", "NAME", values.new_name),
+    Option("--tag", "packs", "add tags to the pack", "TAG[,TAG]", values.names, ()),
+    Option("--untag", "packs", "remove tags from the pack", "TAG[,TAG]", values.names, ()),
+    Option("--service-every", "packs", "maintenance of the pack, or of all packs, is due after so many flights, cycles, days", "flights=N,cycles=N,days=N", values.maintenance_intervals, ()),
     Option("--serviced", "packs", "the pack was maintained today: count from here", kind=bool),
-    Option("--state-dir", "packs", f"folder of [state] dir ({STATE_DIR})", "DIR", path_option, Path(STATE_DIR)),
+    Option("--state-dir", "packs", f"folder of [state] dir ({STATE_DIR})", "DIR", values.path_option, Path(STATE_DIR)),
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),
     Option("--json", "packs", "print one JSON line per pack", kind=bool),
-    Option("--csv", "packs", "write the flights as CSV; - is stdout", "FILE", _output),
+    Option("--csv", "packs", "write the flights as CSV; - is stdout", "FILE", values.output_option),
     Option("--database", "packs", "read the database of a fleet instead (extra fleet)", "URL"),
-    Option("--export", "packs", "write everything that was learned, and the history, to one file for another computer; - is stdout", "FILE", _output),
-    Option("--import", "packs", "merge such a file: of a pack that both know, the state after more flights stays", "FILE", path_option),
+    Option("--export", "packs", "write everything that was learned, and the history, to one file for another computer; - is stdout", "FILE", values.output_option),
+    Option("--import", "packs", "merge such a file: of a pack that both know, the state after more flights stays", "FILE", values.path_option),
     Option("--push", "packs", "copy the flights to the database of a fleet; duplicates are skipped", "URL"),
     Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
-    Option("--runs", "campaign", "number of seeds", "N", _between(1, _MAX_RUNS), required=True),
-    Option("--seed", "campaign", "first seed (1)", "FIRST", _seed, 1),
-    Option("--jobs", "campaign", "parallel processes (all cores)", "J", _between(1, _MAX_JOBS)),
-    Option("--out", "campaign", "results file (campaign-SCENARIO.jsonl)", "FILE", _file),
+    Option("--runs", "campaign", "number of seeds", "N", values.between(1, _MAX_RUNS), required=True),
+    Option("--seed", "campaign", "first seed (1)", "FIRST", values.seed, 1),
+    Option("--jobs", "campaign", "parallel processes (all cores)", "J", values.between(1, _MAX_JOBS)),
+    Option("--out", "campaign", "results file (campaign-SCENARIO.jsonl)", "FILE", values.file_option),
     Option("--json", "campaign", "print the table as one JSON object", kind=bool),
-    Option("--scheduler", "campaign", "use the workers of this Dask scheduler", "tcp://HOST:PORT", _scheduler),
+    Option("--scheduler", "campaign", "use the workers of this Dask scheduler", "tcp://HOST:PORT", values.scheduler),
 )
 # fmt: on
 

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from dronebms.analysis.replay import reports
 from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
-from dronebms.cli.options import STDOUT
+from dronebms.cli.option_values import STDOUT
 from dronebms.cli.pack_tables import PackRow, in_width, print_pack, tables
 from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
