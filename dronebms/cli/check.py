@@ -18,7 +18,7 @@ from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.cli.machine_check import machine_findings
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
-from dronebms.core.number_format import printable
+from dronebms.core.number_format import counted, printable
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.protection.actions import explain
@@ -140,8 +140,7 @@ def _advice(config: Config) -> Iterator[Row]:
 
 def _result(path: Path, failures: int, warnings: int) -> Row:
     if failures:
-        things = "thing" if failures == 1 else "things"
-        return Row(Mark.FAILS, str(path), f"{failures} {things} will not work now")
+        return Row(Mark.FAILS, str(path), f"{counted(failures, 'thing')} will not work now")
     if warnings:
         return Row(Mark.WARNING, str(path), "works, see the warnings above")
     return Row(Mark.OK, str(path), "works on this machine")

@@ -117,11 +117,13 @@ def from_json(text: bytes, max_bytes: int = MAX_BYTES, *, never: bool = False) -
     """
     if len(text) > max_bytes:
         raise ValueError(f"{len(text)} bytes are more than {max_bytes}")
+    constant = _never if never else _float
     try:
-        constant = _never if never else _float
         return json.loads(
             text.decode(), parse_float=_float, parse_int=_int, parse_constant=constant
         )
+    except UnicodeDecodeError as error:
+        raise ValueError("no UTF-8 text") from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

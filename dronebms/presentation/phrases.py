@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
-from dronebms.core.number_format import DASH, age, clock_text, duration, number, printable
+from dronebms.core.number_format import DASH, age, clock_text, counted, duration, number, printable
 from dronebms.core.report import Estimate, Report, Severity, Status, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage, worst
 from smartbattery.registers import CELLS, WORDS
@@ -141,7 +141,7 @@ def pack_history(report: Report) -> str:
     if found is None:
         return ""
     parts = (
-        f"{found.flights} flight{'s' * (found.flights != 1)}",
+        counted(found.flights, "flight"),
         found.capacity,
         found.maintenance,
         *found.findings[:1],

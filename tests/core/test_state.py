@@ -154,6 +154,8 @@ def test_a_text_that_is_too_long_or_nested_too_deeply_is_an_error() -> None:
     for text in (b"[" * 100_000, b'{"a":' * 50_000, b" " * (MAX_BYTES + 1), b"\xff\xfe", b"", b"{"):
         with pytest.raises(ValueError):  # noqa: PT011 - of json, each with its own text
             from_json(text)
+    with pytest.raises(ValueError, match=r"^no UTF-8 text$"):
+        from_json(b"dronebms-recording 2\n\xd5BMS")
 
 
 # ---------------------------------------------------------------------- any text
