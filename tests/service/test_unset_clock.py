@@ -140,7 +140,7 @@ def test_nothing_of_flights_before_the_date_is_lost_or_in_a_wrong_order(tmp_path
     shown = computer.dronebms(
         "packs", "--state-dir", f"{tmp_path}/state", "--service-every", "days=30"
     )
-    assert "service in 30 days: 0 of 30 days" in shown
+    assert "in 30 days: 0 of 30 days" in shown
     rows = [json.loads(line) for line in computer.log.read_text().splitlines()]
     assert "1970" not in computer.log.read_text()
     assert any(row["time"] is None for row in rows)
