@@ -131,3 +131,14 @@ class VtolPx4(WingPx4):
 
     name, model, airframe = "PX4 VTOL", "sihsim_standard_vtol", "10043"
     simulated = ()
+
+
+# Our battery is the only one, PX4 acts on its charge, and arming needs an authorisation.
+PARAMETERS = {
+    "BAT1_SOURCE": 1,
+    "COM_LOW_BAT_ACT": 3,
+    "CBRK_SUPPLY_CHK": 0,
+    "COM_ARM_AUTH_REQ": 1,
+    "COM_ARM_AUTH_ID": Px4.system,
+    "NAV_DLL_ACT": 0,
+}

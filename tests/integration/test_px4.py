@@ -19,7 +19,7 @@ from mavlink_bridge.vehicle.parameter_check import ParameterCheck
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.integration.process import Process
-from tests.integration.px4 import HOLD, LAND, RTL, Px4, needs_px4
+from tests.integration.px4 import HOLD, LAND, PARAMETERS, RTL, Px4, needs_px4
 from tests.mavlink_bridge.reports import a_report
 
 pytestmark = needs_px4
@@ -31,14 +31,6 @@ SLOWER = ActionRequest(
     "governor",
     20.0,
 )
-PARAMETERS = {
-    "BAT1_SOURCE": 1,
-    "COM_LOW_BAT_ACT": 3,
-    "CBRK_SUPPLY_CHK": 0,
-    "COM_ARM_AUTH_REQ": 1,
-    "COM_ARM_AUTH_ID": Px4.system,
-    "NAV_DLL_ACT": 0,
-}
 
 
 class Service:

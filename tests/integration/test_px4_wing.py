@@ -15,7 +15,7 @@ import pytest
 from dronebms.core.report import Action, ActionKind, Report, Severity, Verdict
 from mavlink_bridge.protocol.link import ReconnectingLink
 from tests.integration.companion import GaugedPack, Service, connect
-from tests.integration.px4 import LAND, MISSION, RTL, Px4, VtolPx4, WingPx4, needs_px4
+from tests.integration.px4 import LAND, MISSION, PARAMETERS, RTL, Px4, VtolPx4, WingPx4, needs_px4
 from tests.integration.test_plane_mission import (
     LAND as LAND_ITEM,
 )
@@ -32,14 +32,6 @@ from tests.mavlink_bridge.fake_missions import Item, item
 pytestmark = [needs_px4, pytest.mark.slow]
 
 LOITER_TO_ALT = 31
-PARAMETERS = {
-    "BAT1_SOURCE": 1,
-    "COM_LOW_BAT_ACT": 3,
-    "CBRK_SUPPLY_CHK": 0,
-    "COM_ARM_AUTH_REQ": 1,
-    "COM_ARM_AUTH_ID": Px4.system,
-    "NAV_DLL_ACT": 0,
-}
 RETURN = {"RTL_RETURN_ALT": 60.0, "RTL_DESCEND_ALT": 40.0, "RTL_LAND_DELAY": 0.0}
 START = item(LAND_START, frame=2)
 
