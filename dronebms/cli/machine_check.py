@@ -25,6 +25,7 @@ from dronebms.cli.devices import (
     serial_ports,
 )
 from dronebms.core.clock import Clock, date_s
+from dronebms.core.disk import real_path
 from dronebms.core.report import ActionKind
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.battery_config import BatteryConfig
@@ -318,7 +319,8 @@ def _date(config: Config) -> Iterator[Finding]:
 def _unwritable(folder: Path) -> Trouble | None:
     """Why a folder can be neither written nor made, `None` if it can."""
     nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
+    # A link in a circle or to nothing is there, and leads nowhere.
+    while not (nearest.exists() or nearest.is_symlink()) and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
         return f"{nearest} is no folder", "a folder in its place"
@@ -327,7 +329,7 @@ def _unwritable(folder: Path) -> Trouble | None:
     if os.access(nearest, os.W_OK | os.X_OK):
         return None
     if os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        place = nearest.resolve()
+        place = real_path(nearest)
         disk = next(one for one in (place, *place.parents) if one.is_mount())
         return f"{folder}: read-only file system", f"sudo mount -o remount,rw {disk}"
     text = f"{folder} cannot be {'written' if nearest == folder else 'made'}: no permission"
@@ -336,7 +338,7 @@ def _unwritable(folder: Path) -> Trouble | None:
 
 def _is_pseudo(folder: Path) -> bool:
     """Whether a folder is in /proc or /sys, which take no files whatever their mode is."""
-    return folder.resolve().parts[1:2] in (("proc",), ("sys",))
+    return real_path(folder).parts[1:2] in (("proc",), ("sys",))
 
 
 def _free_mb(folder: Path) -> float:
