@@ -26,6 +26,7 @@ from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
 from dronebms.core.clock import date_s
+from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError, FlightLogError, InUseError
 from dronebms.core.number_format import counted, csv_field
 from dronebms.core.optional import needed_by
@@ -42,7 +43,7 @@ from dronebms.estimation.learned_json import MALFORMED
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import FlightPower, usual_power
-from dronebms.flightlogs import NO_OPTIONS
+from dronebms.flightlogs import NO_OPTIONS, refuse_output
 from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.capacity import pack_capacity
 from dronebms.health.database import (
@@ -77,6 +78,7 @@ class _History:
 
 def packs(options: argparse.Namespace) -> int:
     """Add, copy or move flights and what was learned, name packs, and print the history."""
+    _refuse_outputs(options)
     memory = PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
     _read_in(options, memory)
     damaged: list[str] = []
@@ -99,6 +101,25 @@ def packs(options: argparse.Namespace) -> int:
     for sentence in damaged:
         print_stderr(sentence)
     return FAILED if damaged and options.export is not None else DONE
+
+
+def _refuse_outputs(options: argparse.Namespace) -> None:
+    """Refuse an output that would replace an input or the other output.
+
+    Raises:
+        ConfigError: before anything is read or written.
+    """
+    outputs = [real_path(out) for out in (options.csv, options.export) if out is not None]
+    imported: Path | None = getattr(options, "import")
+    if len(outputs) > len(set(outputs)):
+        raise ConfigError("--csv and --export name the same file")
+    if options.json and STDOUT in (options.csv, options.export):
+        raise ConfigError("--json prints on stdout: name a file for --csv and --export")
+    for out in outputs:
+        for flight in options.add:
+            refuse_output(out, Path(flight))
+        if imported is not None and out == real_path(imported):
+            raise ConfigError(f"{out} is the file to import and is not overwritten")
 
 
 def _print(
@@ -345,7 +366,7 @@ def _selected(history: _History, everything: EverythingLearned, name: str | None
     if name is not None and len(names) != 1:
         found = f"{name!r} matches {'several packs' if names else 'no pack'} in {history.place}"
         there = [pack if pack not in given else given[pack] or pack for pack in names or by_pack]
-        raise ConfigError(f"{found}: {', '.join(map(repr, there))}")
+        raise ConfigError(f"{found}; there are: {', '.join(map(repr, there))}")
     return [_row(pack, by_pack[pack], everything, history) for pack in names]
 
 
