@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from dronebms.core.atomic_file import created
+from dronebms.core.atomic_file import RECORDED_RUN, created
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
 from dronebms.core.disk import not_written, write_all
@@ -33,6 +33,7 @@ SIMULATED = "sim:"
 _DEVICE = "/dev/"
 _MAX_BYTES = 64 << 20  # of a recording: a readout has some 10 kB
 _HOLDER = "dronebms probe"
+_EXPECTED = f"expected /dev/i2c-N, sim:SCENARIO or a recording of {_HOLDER}"
 _LOCK_WAIT_S = 10.0
 _LOCK_RETRY_S = 0.5
 _PERIOD_S = 1.0
@@ -162,12 +163,14 @@ def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
         data = read_bytes(path, _MAX_BYTES)
     except BoundError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such bus or file; {_EXPECTED}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if data.startswith(RECORDED_RUN):
+        raise ConfigError(f"{path} is the recording of a flight: see dronebms replay")
     if not data.startswith(MAGIC):
-        raise ConfigError(
-            f"{path} is no bus: expected /dev/i2c-N, sim:SCENARIO or a recording of {_HOLDER}"
-        )
+        raise ConfigError(f"{path} is no bus: {_EXPECTED}")
     rows = []
     for number, line in enumerate(data.split(b"\n")[1:-1], start=2):
         try:

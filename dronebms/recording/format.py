@@ -34,6 +34,7 @@ from pydantic import (
     WrapSerializer,
 )
 
+from dronebms.core.atomic_file import RECORDED_PROBE
 from dronebms.core.bounded_input import MAX_ROWS, Window, open_regular
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.flight_plan import FlightPlan
@@ -241,6 +242,8 @@ def is_recording(path: Path) -> bool:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     if begin == _OLD:
         raise ConfigError(f"{path} is a recording of format 1; only format 2 is read")
+    if begin.startswith(RECORDED_PROBE):
+        raise ConfigError(f"{path} is the recording of a readout: see dronebms probe --bus FILE")
     return begin == MAGIC
 
 
