@@ -17,7 +17,6 @@ from pathlib import Path
 from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.cli.machine_check import machine_findings
 from dronebms.core.clock import SystemClock
-from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import counted, printable
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Action, ActionKind, Severity
@@ -98,8 +97,6 @@ def check(options: argparse.Namespace) -> int:
         )
         print_stdout("\n".join(lines))
         return DONE if fits else FAILED
-    if options.set:
-        raise ConfigError("--set needs --vehicle")
     return print_check(options.config, config, every_limit=options.limits)
 
 

@@ -40,6 +40,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def text_option(text: str) -> str:
+    """A text; an empty one, as of a variable that is not set, would count as no option."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a text that is not empty")
+    return text
+
+
 def name(text: str) -> str:
     """A name of a pack, a model or a vehicle."""
     if not text.strip() or len(text) > MAX_NAME or not text.isprintable():
