@@ -41,6 +41,7 @@ _RESOLVE_S, _STEP_S = 5.0, 0.05
 _CONNECT_S = 2.0
 _MB = 1e6
 _IFF_UP = 1  # of if.h
+_MODEMS = "ModemManager"  # opens serial ports to look for modems
 _STOP = "sudo systemctl stop dronebms"
 _PROCESS = re.compile(r"\(process (\d+)\)")
 
@@ -149,6 +150,8 @@ def _ending(holder: str) -> str:
     """Command that ends the program that uses a pack or a port."""
     if "dronebms run" in holder:
         return _STOP
+    if holder.startswith(_MODEMS):  # it would be there again after the next start
+        return f"sudo systemctl disable --now {_MODEMS}"
     found = _PROCESS.search(holder)
     return "end that program" if found is None else f"sudo kill {found[1]}"
 

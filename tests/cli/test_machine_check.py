@@ -336,6 +336,25 @@ def test_the_program_that_holds_a_port_is_named_with_the_line_that_ends_it(port:
             assert mends(text) == [f"sudo kill {holder.pid}"]
 
 
+def test_a_service_that_would_come_back_is_disabled(port: str) -> None:
+    code = (
+        "import os, pathlib, sys\n"
+        "pathlib.Path('/proc/self/comm').write_text('ModemManager')\n"
+        f"file = os.open({port!r}, os.O_RDWR | os.O_NOCTTY)\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        (sys.executable, "-c", code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        text = f'{VIRTUAL}[mavlink]\nurl = "serial:{port}:57600"\n'
+        (line,) = found(text)
+        assert f"ModemManager (process {holder.pid})" in line
+        assert mends(text) == ["sudo systemctl disable --now ModemManager"]
+
+
 def test_a_port_of_another_container_with_the_same_name_is_free(port: str) -> None:
     """Each container counts its pseudo-terminals from 0: equal names are other ports."""
     code = (
