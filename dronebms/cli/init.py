@@ -285,7 +285,7 @@ def _text(answers: Answers, out: Path, *, is_root: bool) -> str:
         "[state]",
         _row("dir", str(folder), "what is learned of packs, pack history"),
         "",
-        "# [[limit]] rows change the table that dronebms check --limits prints.",
+        f"# [[limit]] rows change a table: dronebms check --limits -c {quote(str(out))}",
         f"{'# [[action]]':{_COLUMN}} # acts on the vehicle; nothing does without a row",
         _row("on", None, "a limit, or a severity", "cell_critical"),
         _row("do", None, "reduce, return, land", "return"),

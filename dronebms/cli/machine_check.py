@@ -27,6 +27,7 @@ from dronebms.cli.devices import (
 from dronebms.core.clock import Clock, date_s
 from dronebms.core.disk import real_path
 from dronebms.core.report import ActionKind
+from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.checkpoint import CHECKPOINT
@@ -64,6 +65,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
     found = [
         *_batteries(config),
         *_links(config, clock),
+        *_unexpanded(config),
         *_folders(config),
         *_date(config),
         *_outputs(config, clock),
@@ -286,6 +288,19 @@ def _has_route(host: str) -> bool:
 
 
 # ---------------------------------------------------------------------- folders, outputs
+
+
+def _unexpanded(config: Config) -> Iterator[Finding]:
+    """Paths that a shell would change: the service makes a folder with the name ~."""
+    written = [
+        ("recording", "dir", config.recording and config.recording.dir, STATE_DIR),
+        ("state", "dir", config.state and config.state.dir, STATE_DIR),
+        ("status", "socket", config.status and config.status.socket, STATUS_SOCKET),
+    ]
+    for section, key, path, usual in written:
+        if path and path.startswith(("~", "$")):
+            text = f"{path} is taken as it is written: ~ and $ have no meaning there"
+            yield Finding(section, text, f'{key} = "{usual}"', works=True)
 
 
 def _folders(config: Config) -> Iterator[Finding]:

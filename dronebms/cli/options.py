@@ -269,7 +269,7 @@ OPTIONS = (
     Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
     Option("flight", "replay report plot", None, "FLIGHT", values.path_option),
-    Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl", values.text_option),
+    Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl", values.stream_option),
     Option("--battery", "replay report plot packs", "number of the battery in an autopilot's log (1)", "N", values.between(1, _MAX_BATTERIES), 1),
     Option("-o --out", "report", "output file; - is stdout", "FILE.html", values.output_option, required=True),
     Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", values.path_option, required=True),

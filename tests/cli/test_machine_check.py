@@ -284,6 +284,9 @@ def mends(text: str) -> list[str]:
         (f'{VIRTUAL}[charger]\ncommand = ["no-such"]\n', 'command = ["/path/to/program"]'),
         (f'{VIRTUAL}[mqtt]\nhost = "127.0.0.1"\nca = "/none"\n', "ls -l /none"),
         (f'{VIRTUAL}[mqtt]\nhost = "no-such.invalid"\n', "getent hosts no-such.invalid"),
+        (f'{VIRTUAL}[state]\ndir = "~/bms"\n', 'dir = "/var/lib/dronebms"'),
+        (f'{VIRTUAL}[recording]\nmax_mb = 50\ndir = "$HOME/bms"\n', 'dir = "/var/lib/dronebms"'),
+        (f'{VIRTUAL}[status]\nsocket = "~/s"\n', 'socket = "/run/dronebms/status.sock"'),
     ],
 )
 def test_each_finding_has_the_line_that_mends_it(text: str, mend: str) -> None:

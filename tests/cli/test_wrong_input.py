@@ -226,6 +226,25 @@ def test_an_empty_value_is_never_taken_for_no_option(run: Run, command: str, opt
     assert "required" not in err
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "replay --state-dir=~/x f.csv",
+        "replay f.csv --out=~/x",
+        "packs --state-dir=~/x",
+        "packs --csv=~",
+        "probe --record=~/x",
+    ],
+)
+def test_a_tilde_that_the_shell_leaves_makes_no_folder_of_that_name(
+    flight: Path, run: Run, line: str
+) -> None:
+    code, err = run(line)
+    assert code == 2
+    assert "~ is not expanded here: write the whole path" in err
+    assert not (flight.parent / "~").exists()
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.command} {pair.name}")
 def test_an_option_that_would_have_no_effect_is_refused(run: Run, pair: object) -> None:
     values = {
