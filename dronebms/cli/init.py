@@ -299,9 +299,13 @@ def _battery(pack: Pack, values: Mapping[str, str], *, first: bool) -> Sequence[
         rows.append(f"address = {pack.address:#04x}")
     if pack.bus.startswith(SIMULATED):
         return rows
+    # A monitor of the autopilot has neither cells nor a rated capacity.
+    is_monitor = pack.bus.startswith(_VEHICLE)
+    cells = "needed: a monitor measures the pack alone" if is_monitor else "else the gauge's"
+    capacity = "else estimated" if is_monitor else "else the gauge's"
     data = (
-        _row("cells", values.get("cells"), "else the gauge's", "6"),
-        _row("capacity_mah", values.get("capacity_mah"), "else the gauge's", "16000"),
+        _row("cells", values.get("cells"), cells, "6"),
+        _row("capacity_mah", values.get("capacity_mah"), capacity, "16000"),
         _row("chemistry", values.get("chemistry"), "lipo, lihv, li-ion, lifepo4", "lipo"),
     )
     return [*rows, *(row for row in data if first or not row.startswith("#"))]
