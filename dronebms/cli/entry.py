@@ -15,11 +15,16 @@ def run() -> int:
         import signal
 
         before = signal.getsignal(signal.SIGINT)
-        if before is signal.default_int_handler:  # a process in the background ignores it
+        is_foreground = before is signal.default_int_handler  # else it is ignored
+        if is_foreground:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         from dronebms.cli.main import main
 
         signal.signal(signal.SIGINT, before)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return main()
+    try:
+        return main()
+    finally:  # while Python ends, the kernel ends the process silently again
+        if is_foreground:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

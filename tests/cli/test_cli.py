@@ -719,6 +719,21 @@ def test_ctrl_c_before_the_command_line_is_loaded_is_silent(module: str, codes: 
     assert done.returncode in codes
 
 
+def test_ctrl_c_while_python_ends_is_silent() -> None:
+    code = (
+        "import atexit, os, signal, sys\n"
+        "from dronebms.cli import entry\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['dronebms', '--version']\n"
+        "sys.exit(entry.run())\n"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        (sys.executable, "-c", code), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+    assert done.stdout.startswith("dronebms ")
+
+
 def test_the_entry_loads_nothing_before_it_runs_and_leaves_an_ignored_ctrl_c_ignored() -> None:
     script = (
         "import sys; before = {*sys.modules}\n"
