@@ -101,7 +101,7 @@ class StagesState:
 class EstimatorState:
     """Restart state of `Estimator`: plain values only."""
 
-    FORMAT: ClassVar[int] = 11
+    FORMAT: ClassVar[int] = 12
     identity: Identity
     sampling: SamplingState
     stages: StagesState | None  # None before the first reading
@@ -161,7 +161,7 @@ class _Stages:
         """The cell without the gauge's charge; None if that of `cell_fit` is, or is unknown."""
         if self.alone is None:
             return None
-        if gauge.refuted:  # from now on nothing rests on what it reported
+        if gauge.given_up:  # from now on nothing rests on what it reported
             self.cell_fit, self.alone = self.alone, None
             return None
         return self.alone.update(sample, degc, gauge.full_ah, None)

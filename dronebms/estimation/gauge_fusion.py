@@ -37,6 +37,7 @@ MAX_UNRATED_MAH = 60_000.0  # no larger pack is sold for drones
 _WRONG, _REFUTED_SHARE, _STRAINED_SHARE = 0.1, 0.5, 0.2
 # A gauge counts in steps of at most 1 % of its full charge; one that stands still is none.
 _STILL_FULL_FRAC, _STILL_AS = 0.03, 36.0
+_GIVEN_UP_S = 10.0  # a transmission that is disturbed for some seconds is not the gauge's charge
 _REST_FRAC = 0.1  # of the capacity, used before the first load: no load in flight is a first one
 
 
@@ -57,6 +58,8 @@ class GaugeEvidence:
     charge_frac: float | None = None  # newest state of charge
     full_ah: float | None = None  # first full charge capacity, unless the pack was known before
     refuted: bool = False  # the cells contradict its charge
+    agreed_s: float | None = None  # time of its newest charge that the cells do not contradict
+    given_up: bool = False  # contradicted for long, or since its first charge
     wrong: float = 0.0  # probability that its charge is far off
     start_frac: float | None = None  # of charge at the start, as reported before the first load
     claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
@@ -148,6 +151,7 @@ class GaugeFusion:
         if refuted and frac is not None:
             cells_pct = 100.0 * min(max(cells.median_charge_frac, 0.0), 1.0)
             doubts.append(f"gauge charge {100.0 * frac:.0f} %, cells {cells_pct:.0f} %")
+        agreed_s = before.agreed_s if refuted or frac is None else snapshot.t_s
         claim = self._claim(charge, sample)
         still = claim is not None and charge is not None and _stands_still(claim, charge, sample)
         counts = not refuted and not still
@@ -160,6 +164,8 @@ class GaugeFusion:
             charge_frac=frac if counts else None,
             full_ah=full_ah,
             refuted=refuted,
+            agreed_s=agreed_s,
+            given_up=refuted and (agreed_s is None or snapshot.t_s - agreed_s >= _GIVEN_UP_S),
             wrong=wrong,
             start_frac=start_frac,
             claim=claim,

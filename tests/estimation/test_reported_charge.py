@@ -282,6 +282,38 @@ def test_a_rejected_value_teaches_nothing() -> None:
     assert learned.cells == other.cells
 
 
+@pytest.mark.parametrize("disturbed", [range(2, 5), range(60, 63), range(100, 109)])
+@pytest.mark.parametrize("chemistry", [LIPO, LIHV, LI_ION], ids=lambda row: row.name)
+def test_a_gauge_that_is_disturbed_for_some_seconds_is_not_given_up(
+    chemistry: Chemistry, disturbed: range
+) -> None:
+    pack = Pack(chemistry, 0.5, 0.5)
+    plain, other = Estimator(pack.pack_data), Estimator(pack.pack_data)
+    doubted_at: list[float] = []
+    expected = estimate = Estimate(0.0)
+    for snapshot, _ in pack.snapshots():
+        expected = plain.update(snapshot)
+        wrong = replace(snapshot, soc_pct=100.0, remaining_mah=MAH)
+        estimate = other.update(wrong if snapshot.t_s in disturbed else snapshot)
+        if estimate.doubts:
+            doubted_at.append(snapshot.t_s)
+    assert doubted_at == list(disturbed)
+    assert estimate.remaining_s == pytest.approx(expected.remaining_s, rel=0.03)
+    assert estimate.soc_pct == pytest.approx(expected.soc_pct, abs=1.0)
+
+
+def test_a_gauge_that_stays_wrong_is_given_up() -> None:
+    """Nothing rests on what it reported before: the cells go on as if it had reported nothing."""
+    pack, moment = Pack(LI_ION, 0.5, 0.5), 60
+    estimator = Estimator(pack.pack_data)
+    for snapshot, _ in pack.snapshots():
+        wrong = replace(snapshot, soc_pct=100.0, remaining_mah=MAH)
+        estimator.update(wrong if snapshot.t_s >= moment else snapshot)
+        stages = estimator._stages
+        assert stages is not None
+        assert (stages.alone is None) == (snapshot.t_s >= moment + 9), snapshot.t_s
+
+
 # ---------------------------------------------------------------------- restart
 
 
