@@ -141,13 +141,15 @@ _FLAGS = {
 # fmt: on
 
 
-def values_of(message: BatteryMessage, *, is_gauge: bool) -> Iterator[tuple[Register, float]]:
-    """The readings of a message, plausible or not; none of what is unknown."""
+def values_of(
+    message: BatteryMessage, *, is_gauge: bool
+) -> Iterator[tuple[Register, float | None]]:
+    """The readings of a message, plausible or not; `None` is unknown."""
     for row in _ROWS.get(message.data_type.type_id, ()):
         raw = float(message.values[row.field])
         known = math.isfinite(raw) and raw not in row.unknown
-        if known and (is_gauge or not row.of_gauge):
-            yield row.register, raw * row.scale + row.offset
+        if is_gauge or not row.of_gauge:
+            yield row.register, raw * row.scale + row.offset if known else None
 
 
 def states_full_charge(message: BatteryMessage) -> bool | None:

@@ -7,7 +7,8 @@ sends a voltage under the id, until it has been silent for 5 s. Another node wit
 conflict: it is not used, and named as a doubt.
 
 A value holds for the `max_age_s` of its register, at least for the 5 s after which ArduPilot takes
-a DroneCAN battery for lost. A node that restarts is the same node, with the same pack.
+a DroneCAN battery for lost, or until the node reports the quantity as unknown. A node that restarts
+is the same node, with the same pack.
 """
 
 import logging
@@ -210,11 +211,11 @@ class CanBattery:
         for register, read in values_of(message, is_gauge=is_gauge):
             if register in (CURRENT, AVERAGE):
                 # A power module without a current sensor sends 0 (AP_Periph).
-                self._flows |= is_gauge or read != 0.0
+                self._flows |= is_gauge or read not in (None, 0.0)
                 if not self._flows:
                     continue
             flips = message.data_type.type_id in reversed_types and register in (CURRENT, AVERAGE)
-            value = -read if flips else read
+            value = -read if flips and read is not None else read
             self._store(register, register.field, value, rank, now_s)
         self._count(message, rank, now_s, is_gauge=is_gauge)
         self._read_cells(message, rank, now_s)
@@ -257,15 +258,24 @@ class CanBattery:
             stated = {"cells": count}
             self._identification.receive(message.data_type, stated, first_only=True)
         for k, cell_v in enumerate(cells_v, start=first):
-            if cell_v is not None:
-                self._store(CELLS[0], f"cell{k + 1}_v", cell_v, rank, now_s)
+            self._store(CELLS[0], f"cell{k + 1}_v", cell_v, rank, now_s)
 
-    def _store(self, row: Register, name: str, value: float, rank: int, now_s: float) -> None:
-        """Store a plausible value, unless a better one of the same quantity holds."""
+    def _store(
+        self, row: Register, name: str, value: float | None, rank: int, now_s: float
+    ) -> None:
+        """Store a plausible value, unless a better one of the same quantity holds.
+
+        `None`: the sender reports the quantity as unknown, so that its last value no longer
+        applies.
+        """
+        before = self._values.get(name)
+        if value is None:
+            if before is not None and before.rank == rank:
+                del self._values[name]
+            return
         if not row.low <= value <= row.high:
             self._withheld += 1
             return
-        before = self._values.get(name)
         if before is None or rank <= before.rank or not before.holds(now_s):
             self._values[name] = _Value(value, now_s, max(row.max_age_s, MAX_AGE_S), rank)
 

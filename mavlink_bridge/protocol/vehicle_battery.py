@@ -2,14 +2,16 @@
 """A battery monitor of the followed autopilot as a source of snapshots.
 
 Its BATTERY_STATUS is read as `battery_sample` has it. Values hold for 5 s, as long as both flight
-stacks wait for a battery. The charge in percent is used only where cells are measured: elsewhere
-the autopilot counts it from a parameter. The consumed charge is not used: it begins with the boot
-of the autopilot. A message that repeats a report of this service is no reading: the monitor is then
-fed by it (ArduPilot by the Lua driver or over DroneCAN).
+stacks wait for a battery, or until a message reports the field as unknown. The charge in percent is
+used only where cells are measured: elsewhere the autopilot counts it from a parameter. The consumed
+charge is not used: it begins with the boot of the autopilot. A message that repeats a report of
+this service is no reading: the monitor is then fed by it (ArduPilot by the Lua driver or over
+DroneCAN).
 """
 
 import logging
 from collections import deque
+from itertools import zip_longest
 from math import inf
 from typing import Any
 
@@ -120,22 +122,24 @@ class VehicleBattery:
     def _store(self, sample: BatterySample, cells_v: tuple[float, ...], now_s: float) -> None:
         """Store the plausible values of a message."""
         current_a, beyond_a = sample.current_a, None
-        if current_a is not None and current_a >= CURRENT_MAX_A:
-            current_a, beyond_a = None, CURRENT_MAX_A
-            self._values.pop(CURRENT.field, None)
+        if current_a is not None and abs(current_a) >= CURRENT_MAX_A:
+            beyond_a = CURRENT_MAX_A if current_a > 0.0 else None
+            current_a = None
+        names = CELL_FIELDS[: self._cells]
         read = (
             (VOLTAGE, VOLTAGE.field, sample.voltage_v),
             (CURRENT, CURRENT.field, current_a),
             (CURRENT, BEYOND, beyond_a),
             (TEMPERATURE, TEMPERATURE.field, sample.temperature_degc),
             (RELATIVE_SOC, RELATIVE_SOC.field, sample.soc_pct if cells_v else None),
-            *((CELLS[0], name, v) for name, v in zip(CELL_FIELDS, cells_v, strict=False)),
+            *((CELLS[0], name, v) for name, v in zip_longest(names, cells_v)),
         )
-        self._values.pop(BEYOND, None)
         for row, name, value in read:
-            if value is not None and row.low <= value <= row.high:
+            if value is None:  # the autopilot reports "unknown": the last value no longer applies
+                self._values.pop(name, None)
+            elif row.low <= value <= row.high:
                 self._values[name] = value, now_s
-            elif value is not None:
+            else:
                 self._withheld += 1
 
     def _reason(self, now_s: float) -> str:

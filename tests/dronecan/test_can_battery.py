@@ -178,6 +178,45 @@ def test_what_is_unknown_stays_unknown(case: str) -> None:
     assert getattr(polled(*changed, pack=pack), field) is None
 
 
+# What is implausible, or no measurement of this sender, is no report of "unknown".
+REPORTED = [
+    *("nan volts", "no volts", "nan amperes", "nan kelvin", "0 kelvin"),
+    *("soc 127", "no error", "cbat soc 127", "cbat no time", "aux no cycles", "cbat nan"),
+    *("continuous nan", "continuous degc"),
+]
+
+
+@pytest.mark.parametrize("case", REPORTED)
+def test_a_value_that_the_sender_reports_as_unknown_does_not_hold(case: str) -> None:
+    kind, change, field = UNKNOWN[case]
+    base = {INFO: GAUGE, AUX: GAUGE_AUX, CBAT: CUAV, CONTINUOUS: MULTI}[kind]
+    rows = [(INFO, GAUGE), (AUX, GAUGE_AUX), (INFO, GAUGE)] if kind in (INFO, AUX) else []
+    rows = rows or [(kind, base), (PERIODIC, MULTI_STATIC), (kind, base)]
+    source = battery(*rows, pack=NODE if kind == CBAT else PACK)
+    assert getattr(source.poll(0.0), field) is not None
+    source.receive(message(kind, base | change), 0.5)
+    assert getattr(source.poll(0.5), field) is None
+    source.receive(message(kind, base), 1.0)
+    assert getattr(source.poll(1.0), field) is not None
+
+
+def test_a_cell_that_the_sender_reports_as_unknown_does_not_hold() -> None:
+    source = battery((INFO, GAUGE), (AUX, GAUGE_AUX), (INFO, GAUGE))
+    cells_v = (CELLS_V[0], NAN, *CELLS_V[2:])
+    source.receive(message(AUX, GAUGE_AUX, voltage_cell=cells_v), 0.5)
+    seen = source.poll(0.5).cells_v
+    assert [v is None for v in seen] == [False, True, False, False, False, False]
+
+
+def test_a_value_of_a_finer_data_type_holds_while_another_one_is_unknown() -> None:
+    source = battery((CBAT, CUAV), (INFO, GAUGE), pack=NODE)
+    before = source.poll(0.0)
+    source.receive(message(INFO, GAUGE, current=NAN, temperature=NAN), 0.5)
+    after = source.poll(0.5)
+    assert (after.current_a, after.temperature_degc) == (before.current_a, before.temperature_degc)
+    assert None not in (after.current_a, after.temperature_degc)
+
+
 def test_the_configured_nominal_voltage_makes_amperehours_of_energies() -> None:
     assert polled((INFO, GAUGE)).remaining_mah is None
     pack = CanPack(FIRST, nominal_v=22.8)

@@ -62,6 +62,36 @@ def test_an_implausible_value_is_withheld_and_the_last_one_holds() -> None:
     assert (snapshot.age_s("voltage_v"), snapshot.trouble) == (1.0, None)
 
 
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"current_battery": -1}, "current_a"),
+        ({"current_battery": -100}, "current_a"),
+        ({"current_battery": -32_768}, "current_a"),  # any larger charging current
+        ({"current_battery": -32_767}, "current_a"),
+        ({"temperature": 32_767}, "temperature_degc"),
+        ({"battery_remaining": -1}, "soc_pct"),
+        ({"battery_remaining": -128}, "soc_pct"),
+    ],
+)
+def test_a_value_that_the_autopilot_reports_as_unknown_does_not_hold(
+    fields: dict[str, int], name: str
+) -> None:
+    assert getattr(received(status(CELLS, **PACK)), name) is not None
+    seen = received(status(CELLS, **PACK), status(CELLS, **(PACK | fields)))
+    assert (getattr(seen, name), seen.beyond_a, seen.counts.withheld) == (None, None, 0)
+    again = received(status(CELLS, **(PACK | fields)), status(CELLS, **PACK))
+    assert getattr(again, name) is not None
+
+
+def test_cells_and_voltage_of_different_messages_are_never_mixed() -> None:
+    seen = received(status(CELLS, **PACK), status((16_000,), **PACK))
+    assert (seen.voltage_v, seen.cells_v, seen.soc_pct) == (16.0, (None,) * 4, None)
+    seen = received(status(CELLS, **PACK), status((), **PACK))
+    assert (seen.voltage_v, seen.cells_v) == (None, (None,) * 4)
+    assert seen.trouble == "monitor 0 of the vehicle reports no voltage"
+
+
 def test_values_expire_and_the_reason_names_the_monitors_that_are_received() -> None:
     battery = VehicleBattery(1, 4)
     assert battery.poll(0.0).trouble == "no BATTERY_STATUS of monitor 1 of the vehicle"
