@@ -13,6 +13,7 @@ chosen it; every other change is a pilot's, on a remote control or at a ground s
 | SENT to LAPSED, but for OBEYED | mode complies                                   | OBEYED     |
 | ACCEPTED                       | mode complies, or follows the commanded one     | OBEYED     |
 | OBEYED                         | own change to a mode that complies or follows   | OBEYED     |
+| OBEYED                         | any change to a landing, also a pilot's         | OBEYED     |
 | OBEYED, ACCEPTED               | another own change                              | LAPSED     |
 | UNOBEYED, SENT, LAPSED         | own change                                      | the same   |
 | SENT, ACCEPTED, OBEYED, LAPSED | pilot's change                                  | OVERRIDDEN |
@@ -50,6 +51,7 @@ HEARTBEAT_MAX_AGE_S = 2.0
 # In which a heartbeat may show the former mode though the command was accepted: PX4 acknowledges
 # before it changes the mode, and sends one heartbeat a second; two of them.
 SETTLE_S = 2.5
+UNKNOWN_MODE = "unknown mode"  # a number in a heartbeat that no table has
 RESTART_SEEN_S = 2.0  # from the first heartbeat after a restart until its clock is received
 
 
@@ -124,8 +126,12 @@ class SentCommand:
         """
         if vehicle.armed is not True:
             return None if vehicle.armed is False else self
-        age_s, mode = vehicle.heartbeat_age_s, vehicle.mode
-        if mode is None or age_s is None or age_s > HEARTBEAT_MAX_AGE_S:
+        age_s, mode = vehicle.heartbeat_age_s, vehicle.mode or UNKNOWN_MODE
+        if age_s is None or age_s > HEARTBEAT_MAX_AGE_S:
+            return self
+        # What follows a command may be its effect; what follows the commanded mode is none.
+        unread = vehicle.mode is None and self.phase is not Phase.OBEYED
+        if unread and (self.mode or self.mode_before) != UNKNOWN_MODE:
             return self
         phase = self._after_heartbeat(vehicle, mode, now_s - age_s)
         by_failsafe = vehicle.failsafe is True
@@ -170,7 +176,9 @@ class SentCommand:
         before = self.mode_before if self.mode is None else self.mode
         if mode == before and not self.complies(mode):
             return self._after_former_mode(vehicle, heartbeat_s)
-        if mode == before or (self.complies(mode) and not self.obeyed):
+        # Nothing is more urgent than a landing: no command of ours could replace it.
+        lands = action_of_mode(mode) is ActionKind.LAND
+        if mode == before or (self.complies(mode) and (lands or not self.obeyed)):
             return Phase.OBEYED
         if self._is_choice(before, mode, vehicle):
             idle = self.phase in UNOBEYED and not self.obeyed_before

@@ -16,6 +16,7 @@ from mavlink_bridge.protocol.flight_modes import EVASIVE_MODES, action_of_mode
 from mavlink_bridge.protocol.vehicle_classes import class_named
 from mavlink_bridge.vehicle.command_state import (
     HEARTBEAT_MAX_AGE_S,
+    UNKNOWN_MODE,
     UNOBEYED,
     Phase,
     SentCommand,
@@ -97,7 +98,8 @@ def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = No
     rules = (
         (age_s is None or age_s > HEARTBEAT_MAX_AGE_S, "no heartbeat of the autopilot"),
         (vehicle.armed is not True, "vehicle is not armed"),
-        (vehicle.mode is None, "flight mode is unknown"),
+        # It may be a return of a newer firmware; nothing is more urgent than a landing.
+        (vehicle.mode is None and (do < ActionKind.LAND or row is None), "flight mode is unknown"),
         (vehicle.terminated is True, "flight is terminated"),
         (sent is not None and sent.overridden, "pilot has chosen another mode"),
         (absent, f"not possible on {vehicle.vehicle_class}"),
@@ -174,7 +176,9 @@ def _retry(
     if action.escalate is not None and action.escalate > sent.do:
         return action.escalate, 1
     # A mode that has changed since is a decision of the pilot, who has seen the refusal.
-    again = vehicle.mode == sent.mode_before and now_s - sent.t_s >= action.cooldown_s
+    again = (
+        vehicle.mode or UNKNOWN_MODE
+    ) == sent.mode_before and now_s - sent.t_s >= action.cooldown_s
     return (sent.do, 1) if again else _not_complying(sent)
 
 
@@ -191,7 +195,8 @@ def _after_another(
     if do < sent.do and sent.phase in (Phase.SENT, Phase.ACCEPTED):
         return "waiting for the vehicle"
     began_before = do <= sent.do and key[2] < sent.t_s
-    if began_before and sent.phase in UNOBEYED and vehicle.mode != sent.mode_before:
+    moved = (vehicle.mode or UNKNOWN_MODE) != sent.mode_before
+    if began_before and sent.phase in UNOBEYED and moved:
         return _not_complying(sent)
     return None
 
@@ -241,7 +246,7 @@ def _next(
         key,
         do,
         now_s,
-        vehicle.mode or "",
+        vehicle.mode or UNKNOWN_MODE,
         tries,
         earlier=tuple(sorted((*row, began_s) for row, began_s in earlier.items())),
         means=means,

@@ -245,9 +245,49 @@ def test_lost_heartbeats_change_nothing(phase: Phase) -> None:
         VehicleState(),
         replace(vehicle("STABILIZE"), heartbeat_age_s=2.1),
         replace(vehicle("STABILIZE"), heartbeat_age_s=None),
-        vehicle(None),
     ):
         assert command.updated(state, 50.0) is command
+
+
+@pytest.mark.parametrize(
+    ("kind", "do", "mode", "landing"),
+    [
+        ("PX4 multirotor", ActionKind.LAND, "DESCEND", "LAND"),
+        ("PX4 multirotor", ActionKind.LAND, "LAND", "PRECLAND"),
+        ("PX4 multirotor", ActionKind.RETURN, "RTL", "PRECLAND"),
+        ("ArduCopter", ActionKind.RETURN, "SMART_RTL", "LAND"),
+        ("ArduRover", ActionKind.RETURN, "SMART_RTL", "HOLD"),
+    ],
+)
+def test_a_landing_after_our_command_is_no_pilot_who_takes_over(
+    kind: str, do: ActionKind, mode: str, landing: str
+) -> None:
+    command = sent(Phase.OBEYED, mode, do=do, modes=(mode,))
+    landed = command.updated(vehicle(landing, kind=kind), 20.0)
+    assert landed is not None
+    assert (landed.phase, landed.mode) == (Phase.OBEYED, landing)
+    assert after(landed, vehicle("STABILIZE", kind=kind)) is Phase.OVERRIDDEN  # a pilot leaves it
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_mode_that_no_table_has_is_a_pilot_once_the_command_was_obeyed(phase: Phase) -> None:
+    command = sent(phase, "AUTO")
+    seen = command.updated(vehicle(None), 50.0)
+    assert seen is not None
+    if phase is Phase.OBEYED:
+        assert (seen.phase, seen.mode) == (Phase.OVERRIDDEN, "unknown mode")
+    else:
+        assert seen is command
+
+
+def test_a_command_in_a_mode_that_no_table_has_is_followed_like_any_other() -> None:
+    command = sent(Phase.SENT, "unknown mode", do=ActionKind.LAND, modes=("LAND",))
+    waiting = command.updated(vehicle(None), 10.5)
+    assert (waiting and waiting.phase) is Phase.SENT
+    silent = command.updated(vehicle(None), 60.0)
+    assert (silent and silent.phase) is Phase.UNANSWERED
+    assert after(command, vehicle("LAND")) is Phase.OBEYED
+    assert after(command, vehicle("LOITER")) is Phase.OVERRIDDEN
 
 
 def test_a_landing_sequence_in_the_mode_before_needs_an_acknowledgement() -> None:

@@ -36,7 +36,6 @@ def in_mode(mode: str | None) -> VehicleState:
         (replace(FLYING, heartbeat_age_s=2.1), "no heartbeat"),
         (replace(FLYING, armed=False), "not armed"),
         (replace(FLYING, armed=None), "not armed"),
-        (in_mode(None), "mode is unknown"),
         (in_mode("LAND"), "landing"),
         (in_mode("PRECLAND"), "landing"),
         (in_mode("TERMINATION"), "landing"),
@@ -50,6 +49,18 @@ def test_no_command_is_sent_to_a_vehicle_that_is(
     decision = decide([request(do)], vehicle, None, 10.0)
     assert (decision.send, decision.sent) == (None, None)
     assert reason in decision.reason
+
+
+@pytest.mark.parametrize("do", COMMANDS)
+def test_in_a_mode_that_no_table_has_only_what_is_most_urgent_is_sent(do: ActionKind) -> None:
+    other = in_mode(None)
+    unlisted = replace(other, vehicle_class="ArduCopter")
+    lands = do is ActionKind.LAND
+    decision = decide([request(do)], unlisted, None, 10.0)
+    assert decision.send is (do if lands else None)
+    assert refusal(do, unlisted) == (None if lands else "flight mode is unknown")
+    assert refusal(do, other) == "flight mode is unknown"  # no autopilot that has commands
+    assert decide([request(do)], other, None, 10.0).send is None
 
 
 @pytest.mark.parametrize("mode", ["RTL", "SMART_RTL", "AUTO_RTL"])

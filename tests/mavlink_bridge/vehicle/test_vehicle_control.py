@@ -24,8 +24,10 @@ from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
+    COPTER,
     LAND,
     LOITER,
+    MODES,
     PX4,
     PX4_RTL,
     RTL,
@@ -206,6 +208,25 @@ def test_no_command_is_sent_to_a_vehicle_that_is(tmp_path: Path, change: dict[st
     flight.requests = (HOME,)
     flight.fly(10.0)
     assert flight.vehicle.commands == []
+
+
+@pytest.mark.parametrize("autopilot", [ARDUPILOT, PX4])
+def test_a_landing_is_commanded_in_a_mode_that_no_table_has(tmp_path: Path, autopilot: int) -> None:
+    flight = flying(tmp_path, FakeVehicle(autopilot))
+    flight.vehicle.mode, flight.vehicle.complies = 77 << 16 | 77, False
+    flight.fly(2.0)
+    flight.requests = (DOWN,)
+    flight.fly(5.0)
+    assert flight.vehicle.commands[:2] == [(21, 0), (21, 1)]  # refused, and repeated
+    flight.vehicle.complies = True
+    flight.fly(40.0)
+    assert flight.vehicle.mode == MODES[autopilot, COPTER][21]
+    count = len(flight.vehicle.commands)
+    flight.vehicle.mode = 77 << 16 | 77  # a pilot
+    flight.requests = (replace(DOWN, key=(0, 9, 50.0)),)
+    flight.fly(10.0)
+    assert len(flight.vehicle.commands) == count
+    assert "pilot has taken over: unknown mode" in flight.texts()
 
 
 def test_an_earlier_low_battery_of_ardupilot_does_not_block_commands(tmp_path: Path) -> None:
