@@ -52,6 +52,11 @@ class PackData:
         return self.chemistry.cutoff_cell_v if configured is None else configured
 
     @property
+    def low_v(self) -> float:
+        """Voltage of the weakest cell under load at which a warning is due."""
+        return self.cutoff_v + (self.chemistry.low_cell_v - self.chemistry.cutoff_cell_v)
+
+    @property
     def expected_hover_a(self) -> float | None:
         """Mean current of a flight by the configuration; None where it has neither current."""
         if self.hover_a is None and self.limp_home_a is not None:

@@ -187,6 +187,7 @@ class SupplyStatus:
     remaining_s: float | None = None
     home_verdict: Verdict = Verdict.UNKNOWN  # the worst of the packs that are present
     mission_verdict: Verdict = Verdict.UNKNOWN
+    all_missing: bool = False
 
 
 # ---------------------------------------------------------------------- actions

@@ -59,7 +59,8 @@ class Supply:
         present = [r for r in reports if r.index not in missing]
         severity = max((r.status.severity for r in reports), default=Severity.OK)
         if not present or (missing and self._series):
-            return SupplyStatus(max(severity, Severity.CRITICAL), missing, self._series)
+            worse = max(severity, Severity.CRITICAL)
+            return SupplyStatus(worse, missing, self._series, all_missing=not present)
         amps = _shared_amps(present)
         count = len(present)
         sum_a = max(amps)
@@ -158,10 +159,14 @@ def _least(values: Iterable[float | None], shares: Iterable[float]) -> float | N
 
 
 def _outvoted(present: Sequence[Report]) -> list[int]:
-    """Indices of the packs whose voltage differs from the median, of three or more in parallel."""
+    """Indices of the packs whose voltage differs from the median, of three or more in parallel.
+
+    None without a majority that agrees: then each is judged by its own limits.
+    """
     volts = [r.snapshot.voltage_v or 0.0 for r in present]
     if len(volts) < _VOTERS:
         return []
     middle_v = median(volts)
     pairs = zip(present, volts, strict=True)
-    return [r.index for r, v in pairs if abs(v - middle_v) > _OUTVOTED_FRAC * middle_v]
+    others = [r.index for r, v in pairs if abs(v - middle_v) > _OUTVOTED_FRAC * middle_v]
+    return others if 2 * len(others) < len(present) else []

@@ -6,6 +6,7 @@ ground (nothing received for 2 s, a restart) so is one whose voltage or gauge ch
 of the earlier pack: serial numbers repeat, and the same pack may have been charged. It gets another
 `Identity.connection`, by which every stage starts again from its readings. A faster swap shows as
 a jump of the resting voltage: a large one is enough, a smaller one if the gauge's charge follows.
+So is a jump of the charge of which the cells show at least a half.
 
 Under load no identity changes. Another pack that answers in flight (a multiplexer on the wrong
 channel, a second device at the address) is treated as silence, which has its own limits; the
@@ -36,6 +37,7 @@ _JUMP_S = 3.0
 # A smaller one is a swap if the gauge's charge jumps as well, which a driver may read 5 s later: a
 # pack that is gone for less than ABSENT_S ends no reading.
 _LEAST_JUMP_V, _LEAST_JUMP_PCT, _CHARGE_READ_S = 0.05, 5.0, 8.0
+_LEAST_SHOWN_V = 0.005
 _CHARGE_PCT = 10.0  # a gauge corrects its charge at rest by less
 _FLOW = 1.5  # margin of a charge that flowed out of sight
 # In flight, of every cell, and of the charge beyond what may have flowed: a gauge corrects it when
@@ -179,25 +181,31 @@ class PackRecognition:
         """Whether readings cannot be those of the pack before an absence, and last."""
         state, now_s = self._state, now.t_s
         if state.before is None or state.last is None:
-            return self._jumps(now)
-        loaded = abs(now.current_a) >= LOAD_C * pack_data.capacity_ah
+            return self._jumps(now, pack_data)
+        ground_c = _DISARMED_C if state.armed is False else LOAD_C
+        loaded = abs(now.current_a) >= ground_c * pack_data.capacity_ah
         compared_s = _CHARGE_READ_S if state.jumped else _COMPARED_S
         over = now_s - state.since_s > (_LOADED_S if loaded else compared_s)
         pending_s = state.contradicted_s
         if state.jumped and (loaded or not _on_ground(state, now_s, pack_data)):
             over, pending_s = True, None
         contradicts = is_other_charge(state.before, now, pack_data)
-        if state.jumped and _jump_v(state.before, now) <= _JUMP_V:
+        begins_s, jump_v = now_s, _jump_v(state.before, now)
+        if state.jumped and jump_v <= _LEAST_JUMP_V:
+            contradicts = _charge_follows(state.before, now, pack_data, state.relaxing_a)
+            # What the cells hardly show lasts longer than the reading of a charge.
+            begins_s += _CHARGE_READ_S - SINGLE_READING_S
+        elif state.jumped and jump_v <= _JUMP_V:
             contradicts = contradicts and _charge_jumps(state.before, now)
         if not contradicts or (over and pending_s is None):
             before = None if over else state.before
             self._state = changed(state, before=before, contradicted_s=None)
             return False
-        self._state = changed(state, contradicted_s=now_s if pending_s is None else pending_s)
+        self._state = changed(state, contradicted_s=begins_s if pending_s is None else pending_s)
         return pending_s is not None and now_s - pending_s >= SINGLE_READING_S
 
-    def _jumps(self, now: PackReading) -> bool:
-        """Note a jump of the resting voltage without an absence, to be compared from here on."""
+    def _jumps(self, now: PackReading, pack_data: PackData) -> bool:
+        """Note a jump of resting voltage or charge without an absence, to be compared from here."""
         state, last = self._state, self._state.last
         if last is None or not state.changeable:
             return False
@@ -207,6 +215,10 @@ class PackRecognition:
             lasts_s = now.t_s + _JUMP_S - SINGLE_READING_S if jump_v > _JUMP_V else None
             self._state = changed(
                 state, before=last, since_s=now.t_s, contradicted_s=lasts_s, jumped=True
+            )
+        elif _has_other_charge(last, now, pack_data):  # the cells may follow
+            self._state = changed(
+                state, before=last, since_s=now.t_s, contradicted_s=None, jumped=True
             )
         return False
 
@@ -322,6 +334,35 @@ def _jump_v(before: PackReading, now: PackReading) -> float:
     if before.cell_v is None or now.cell_v is None:
         return 0.0
     return abs(now.cell_v - before.cell_v) - before.uncertain_v - now.uncertain_v
+
+
+def _has_other_charge(before: PackReading, now: PackReading, pack_data: PackData) -> bool:
+    """Whether the gauge's charge has jumped, by more than may have flowed."""
+    by_pct = _apart_pct(before, now, pack_data.capacity_ah)
+    return by_pct is not None and abs(by_pct) > _LEAST_JUMP_PCT
+
+
+def _charge_follows(
+    before: PackReading, now: PackReading, pack_data: PackData, relaxing_a: float
+) -> bool:
+    """Whether the charge has jumped, and the cells by at least half of what that means.
+
+    A gauge that corrects its charge at rest moves no cell. What a steady current does to the cells
+    is the same in both readings.
+    """
+    if not _has_other_charge(before, now, pack_data):
+        return False
+    if before.soc_pct is None or now.soc_pct is None:
+        return False
+    if before.cell_v is None or now.cell_v is None:
+        return False
+    by_pct, by_v = now.soc_pct - before.soc_pct, now.cell_v - before.cell_v
+    meant_v = _open_v(pack_data.chemistry, before.cell_v, by_pct) - before.cell_v
+    unsteady_a = _SAG * abs(now.current_a - before.current_a)
+    unsteady_a += _RELAX * abs(relaxing_a - abs(now.current_a))
+    uncertain_v = _ohm(pack_data) * unsteady_a
+    shown_v = max(by_v - uncertain_v, 0.0) + min(by_v + uncertain_v, 0.0)
+    return meant_v * shown_v > 0.0 and abs(shown_v) >= max(abs(meant_v) / 2.0, _LEAST_SHOWN_V)
 
 
 def _charge_jumps(before: PackReading, now: PackReading) -> bool:

@@ -21,7 +21,7 @@ from dronebms.core.chemistry import Chemistry
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.resolution import FINE, Resolution
-from smartbattery.snapshot import CELL_FIELDS, UNIDENTIFIED, Identity, Snapshot
+from smartbattery.snapshot import CELL_FIELDS, MAX_CELLS, UNIDENTIFIED, Identity, Snapshot
 from smartbattery.values import changed
 
 _STEP_V_FRAC = 0.2
@@ -124,7 +124,7 @@ class PlausibilityCheck:
             pack_data: rated data of the pack.
             resolution: of the readings.
         """
-        snapshot = _with_every_cell(snapshot, pack_data.cells)
+        snapshot = _without_more_cells(_with_every_cell(snapshot, pack_data.cells), pack_data.cells)
         identity = snapshot.identity
         if not is_same_pack(self._state.identity, identity):
             self._state = PlausibilityState()
@@ -265,6 +265,35 @@ def _with_every_cell(snapshot: Snapshot, cells: int | None) -> Snapshot:
     if snapshot.voltage_v - sum(known_v) < _LEAST_CELL_V * missing:
         return snapshot
     return changed(snapshot, cells_v=(*snapshot.cells_v, *(None,) * missing))
+
+
+def _without_more_cells(snapshot: Snapshot, cells: int | None) -> Snapshot:
+    """The snapshot without cells that the pack does not have, by its voltage.
+
+    Words beyond the last that no working cell has are none, where the pack's voltage leaves them
+    nothing. Of others no reading shows which is too many: all are rejected. Not if the pack's
+    voltage is that of all of them: then the configured number is wrong.
+    """
+    more = len(snapshot.cells_v) - (cells or MAX_CELLS)
+    pack_v = snapshot.voltage_v
+    if more <= 0 or pack_v is None:
+        return snapshot
+    known_v = [v for v in snapshot.cells_v if v is not None]
+    cells_v, words_v = snapshot.cells_v[:-more], snapshot.cells_v[-more:]
+    left_v = pack_v - sum([v for v in cells_v if v is not None])
+    none_left = None not in cells_v and left_v < _LEAST_CELL_V * more
+    if none_left and all((v or 0.0) < _LEAST_CELL_V for v in words_v):
+        return changed(snapshot, cells_v=cells_v)
+    count = len(snapshot.cells_v)
+    if len(known_v) < count or sum(known_v) - pack_v <= min(known_v) * more / 2.0:
+        return snapshot
+    doubt = f"{count} cells read, not {cells}: rejected"
+    return changed(
+        snapshot,
+        cells_v=(None,) * (cells or 0),
+        doubts=(*snapshot.doubts, doubt),
+        rejected=(*snapshot.rejected, "cells_v"),
+    )
 
 
 def _hidden_frac(resolution_v: float, chemistry: Chemistry) -> float:

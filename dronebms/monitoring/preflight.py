@@ -59,7 +59,8 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
     yield from _missing(snapshot, pack_data)
     if charging.do != "none":
         yield "charging"
-    if snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED:
+    starts = "status_raw" in snapshot.rejected
+    if starts or (snapshot.status_raw is not None and not snapshot.status_raw & STATUS_INITIALIZED):
         yield "gauge not initialized"
     error_pct = snapshot.max_error_pct
     if error_pct is not None and error_pct > _MAX_ERROR_PCT:

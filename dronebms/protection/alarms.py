@@ -277,6 +277,7 @@ class Alarms:
             name = "modules_missing" if self.supply.series else "packs_missing"
             values[name] = float(len(self.supply.missing))
             quantities.missing = self.supply.missing
+            quantities.all_missing = self.supply.all_missing
         limp_a = self._governor.limp_home_a(
             quantities.pack_data,
             values,

@@ -113,7 +113,7 @@ def default_limits(pack_data: PackData) -> tuple[Limit, ...]:
 # fmt: off
 def _cells(pack_data: PackData) -> tuple[Limit, ...]:
     chemistry, cut_v = pack_data.chemistry, pack_data.cutoff_v
-    full_v, low_v = chemistry.full_cell_v, cut_v + (chemistry.low_cell_v - chemistry.cutoff_cell_v)
+    full_v, low_v = chemistry.full_cell_v, pack_data.low_v
     rows = (
         # A cell under load; sag alone may reach the recommended tier. cell_low has the sag taken out.
         Limit("cell_low",            "low resting cell voltage",       "resting_cell_v",  low_v + 0.10,  low_v + 0.20,  5.0, 10.0, W, "weakest cell resting {value:.2f} V <= {trip:.2f} V",   "weakest cell resting {value:.2f} V"),
@@ -172,7 +172,7 @@ def _gauge(_: PackData) -> tuple[Limit, ...]:
 def _supply(_: PackData) -> tuple[Limit, ...]:
     # Of several packs; their common current limit falls at once, before these trip.
     return (
-        Limit("pack_missing",   "battery missing",               "packs_missing",   1.0, 0.0, 1.0, 5.0, W, "battery {reason} missing: load on the others", "all batteries present", readings=1),
+        Limit("pack_missing",   "battery missing",               "packs_missing",   1.0, 0.0, 1.0, 5.0, W, "battery {reason}",                              "all batteries present", readings=1),
         Limit("module_missing", "battery of the series missing", "modules_missing", 1.0, 0.0, 1.0, 5.0, C, "battery {reason} of the series missing",       "all batteries present", readings=1),
     )
 

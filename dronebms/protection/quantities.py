@@ -158,6 +158,7 @@ class Quantities:
     def __init__(self, pack_data: PackData, state: QuantitiesState = QuantitiesState()) -> None:
         self.pack_data = pack_data
         self.missing: tuple[int, ...] = ()  # packs of the same supply
+        self.all_missing = False
         self.settling = False  # in flight, while predictions are not evaluated yet
         self._restore(state)
 
@@ -244,14 +245,15 @@ class Quantities:
 
     def reason(self, quantity: str, snapshot: Snapshot) -> str:
         """Details of a quantity for its text: the flags, readings or batteries it counts."""
-        others = (", ".join(str(index + 1) for index in self.missing),)
+        missing = ", ".join(str(index + 1) for index in self.missing)
+        carried = "no battery is left" if self.all_missing else "load on the others"
         details = {
             "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
             "doubts": (*snapshot.doubts, *self._estimate.doubts),
             "other_pack": (snapshot.other_pack or "",),
             "disputes": snapshot.doubts,
-            "packs_missing": others,
-            "modules_missing": others,
+            "packs_missing": (f"{missing} missing: {carried}",),
+            "modules_missing": (missing,),
             "mismatches": self.mismatches,
             "alerts": snapshot.alerts or _flags(snapshot, "SafetyAlert", snapshot.alert_raw),
             "tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
@@ -306,7 +308,7 @@ class Quantities:
             self._seen.update(_SEEN.difference(_lacking(snapshot)), withheld)
         blind = valid and (known < self._most_readings or bool(withheld))
         values["blind_s"] = self._lasting("blind", now_s, lasts=blind)
-        values["stop_alarm"] = _count(snapshot.status_raw, _STOP)
+        values["stop_alarm"] = self._stop_alarm(snapshot, values)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
         timers, charge_trips = _masks(snapshot.identity.gauge)
         alerts = snapshot.alerts
@@ -319,6 +321,18 @@ class Quantities:
                 self._compared = (snapshot.identity, self.pack_data)
                 self.mismatches = tuple(mismatches(snapshot.identity, self.pack_data))
             values["mismatches"] = float(len(self.mismatches))
+
+    def _stop_alarm(self, snapshot: Snapshot, values: Values) -> float | None:
+        """Whether the gauge reports an empty pack; unknown where it counts by a wrong charge.
+
+        A gauge that has restarted may report both no charge and the end of the discharge. Its cells
+        show that it is not empty, if all of them are known.
+        """
+        stop = _count(snapshot.status_raw, _STOP)
+        lowest_v = number(values["lowest_cell_v"])
+        refuted = "remaining_mah" in snapshot.rejected and None not in snapshot.cells_v
+        refuted &= lowest_v is not None and lowest_v > self.pack_data.low_v
+        return None if stop and refuted else stop
 
     def _currents(self, snapshot: Snapshot, dt_s: float, values: Values) -> None:
         now_s, current_a = snapshot.t_s, _least_a(snapshot)

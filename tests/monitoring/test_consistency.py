@@ -957,3 +957,68 @@ def test_a_pack_voltage_that_stands_still_does_not_hide_a_cell_that_collapses(
 
     result = flown(change, Pack(gust_frac=0.2), since_s=0.0, end_s=FAULT_S + 25.0)
     assert result.last.cells_v == result.raw.cells_v
+
+
+# ---------------------------------------------------------------------- a gauge that restarts
+
+INIT, TDA = 1 << 7, 1 << 11
+
+
+def with_status(status_raw: int | None, remaining_frac: float | None = None) -> Change:
+    def change(snapshot: Snapshot) -> Snapshot:
+        snapshot = replace(snapshot, status_raw=status_raw)
+        if remaining_frac is None:
+            return snapshot
+        mah, pct = remaining_frac * (snapshot.full_mah or 0.0), PCT * remaining_frac
+        return replace(snapshot, remaining_mah=mah, soc_pct=pct)
+
+    return change
+
+
+def test_the_charge_of_a_gauge_that_is_no_more_initialized_is_rejected() -> None:
+    ready, starting = with_status(INIT), with_status(0)
+    seen = flown(lambda s: (ready if s.t_s < FAULT_S else starting)(s), since_s=0.0)
+    assert seen.rejected_s == dict.fromkeys((*MAH, "status_raw"), FAULT_S)
+    assert seen.last.doubts == ("gauge restarts: charge rejected",)
+    assert (seen.last.status_raw, seen.last.remaining_mah, seen.last.soc_pct) == (None, None, None)
+    assert seen.last.voltage_v == seen.raw.voltage_v
+    assert seen.last.current_a == seen.raw.current_a
+
+
+@pytest.mark.parametrize("status_raw", [0, None])
+def test_a_gauge_that_never_reports_itself_initialized_is_used(status_raw: int | None) -> None:
+    seen = flown(with_status(status_raw), since_s=0.0)
+    assert (seen.last.doubts, seen.last.status_raw) == ((), status_raw)
+    assert seen.last.remaining_mah == seen.raw.remaining_mah
+
+
+def test_a_gauge_is_used_again_once_it_is_initialized() -> None:
+    ready, starting = with_status(INIT), with_status(0)
+    seen = flown(lambda s: (starting if 60.0 <= s.t_s < 70.0 else ready)(s), since_s=0.0)
+    assert (seen.last.doubts, seen.last.status_raw) == ((), INIT)
+
+
+@pytest.mark.parametrize("init_s", [0.0, 15.0])
+def test_a_gauge_that_restarts_in_flight_with_no_charge_ends_no_discharge(init_s: float) -> None:
+    """It reports 0 mAh and "terminate discharge"; its cells are sound."""
+
+    def restarted(snapshot: Snapshot) -> Snapshot:
+        if snapshot.t_s < FAULT_S:
+            return with_status(INIT)(snapshot)
+        status_raw = TDA | (INIT if snapshot.t_s >= FAULT_S + init_s else 0)
+        return with_status(status_raw, 0.0)(snapshot)
+
+    reports = watched(map(restarted, Pack().snapshots()), FACTS)
+    active = {limit_id for report in reports for limit_id in report.status.active}
+    assert "implausible" in active
+    assert "gauge_stop" not in active
+    assert reports[-1].estimate.soc_pct == pytest.approx(80.0, abs=5.0)
+
+
+def test_the_end_of_discharge_of_an_empty_pack_trips_though_its_charge_is_wrong() -> None:
+    def restarted(snapshot: Snapshot) -> Snapshot:
+        status_raw = INIT if snapshot.t_s < FAULT_S else INIT | TDA
+        return with_status(status_raw, 0.6)(snapshot) if snapshot.t_s >= FAULT_S else snapshot
+
+    reports = watched(map(restarted, Pack(soc_frac=0.08).snapshots()), FACTS)
+    assert "gauge_stop" in reports[-1].status.active

@@ -127,6 +127,21 @@ def test_of_three_the_one_with_another_voltage_is_rejected() -> None:
     assert together([pack(k, 20.0, cell_v=3.8 + 0.02 * k) for k in range(3)]).missing == ()
 
 
+@pytest.mark.parametrize(
+    "cells_v",
+    [(3.8, 3.8, 3.3, 3.3), (3.8, 3.8, 3.8, 3.3, 3.3, 3.3), (3.2, 3.5, 3.8)],
+    ids=["two against two", "three against three", "each another"],
+)
+def test_without_a_majority_no_pack_is_rejected(cells_v: tuple[float, ...]) -> None:
+    packs = [pack(k, 20.0, cell_v=v) for k, v in enumerate(cells_v)]
+    assert together(packs).missing == ()
+
+
+def test_a_majority_rejects_two_of_five() -> None:
+    packs = [pack(k, 20.0, cell_v=v) for k, v in enumerate((3.8, 3.3, 3.8, 3.3, 3.8))]
+    assert together(packs).missing == (1, 3)
+
+
 def test_a_value_that_one_pack_lacks_is_unknown_for_the_supply() -> None:
     whole = together([pack(0, 20.0), pack(1, 20.0, None)])
     assert whole.max_discharge_a is None

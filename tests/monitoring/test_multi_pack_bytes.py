@@ -39,9 +39,14 @@ class Plugged:
 
 
 def flown(
-    topology: str, amps: float, *, count: int = 2, cell_mv: tuple[int, ...] = (3800,) * 3
+    topology: str,
+    amps: float,
+    *,
+    count: int = 2,
+    cell_mv: tuple[int, ...] = (3800,) * 3,
+    all_silent: bool = False,
 ) -> list[list[Report]]:
-    """Reports of each step of 40 s; the second pack falls silent after LOST_S."""
+    """Reports of each step of 40 s; the second pack, or all, fall silent after LOST_S."""
     packs = [Plugged() for _ in range(count)]
     pipelines = [
         Pipeline(Gauge(pack, cells=4), FACTS, index=index, rules=REDUCE)
@@ -54,6 +59,7 @@ def flown(
                 del pack.pack.words[command]
         for number in range(400):
             packs[1].silent = number / 10 >= LOST_S
+            packs[0].silent = packs[1].silent and all_silent
             carry = count - packs[1].silent if topology == PARALLEL else 1
             for pack, mv in zip(packs, cell_mv, strict=False):
                 words = pack.pack.words
@@ -109,6 +115,14 @@ def test_a_lost_pack_is_one_event_of_each_battery() -> None:
     assert {event.text for _, event in events} == {"WARNING: battery 2 missing: load on the others"}
     assert events[0][1].t_s - LOST_S - MAX_AGE_S == pytest.approx(1.0, abs=0.3)
     assert events_of(steps, "module_missing") == []
+
+
+def test_the_text_of_a_vehicle_without_any_pack_names_no_other() -> None:
+    steps = flown(PARALLEL, 40.0, all_silent=True)
+    whole = whole_of(steps[-1])
+    assert (whole.missing, whole.all_missing) == ((0, 1), True)
+    texts = {event.text for _, event in events_of(steps, "pack_missing")}
+    assert texts == {"WARNING: battery 1, 2 missing: no battery is left"}
 
 
 def test_a_series_without_a_module_is_critical_and_unknown() -> None:

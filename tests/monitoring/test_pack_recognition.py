@@ -330,6 +330,37 @@ def test_a_swap_faster_than_an_absence_is_noticed_by_voltage_and_charge(
     assert bench.connection == 1
 
 
+@pytest.mark.parametrize("current_a", [IDLE_A, 0.4 * 16.0], ids=["idle", "computers"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(0.60, 0.68), (0.68, 0.60), (0.95, 0.88), (0.25, 0.17), (0.17, 0.25), (0.60, 0.20)],
+)
+def test_a_swap_is_noticed_by_a_charge_of_which_the_cells_show_little(
+    first: float, second: float, current_a: float
+) -> None:
+    bench = Bench()
+    bench.run(60.0, Cell(first), current_a, DISARMED)
+    seen = bench.run(20.0, Cell(second), current_a, DISARMED)
+    changed_s = [look.t_s - seen[0].t_s for look in seen if look.identity.connection == 1]
+    assert changed_s
+    assert changed_s[0] <= 9.0
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.60, 0.53), (0.25, 0.17)])
+def test_a_charge_that_jumps_for_some_seconds_or_under_load_is_no_other_pack(
+    first: float, second: float
+) -> None:
+    old, bench = Cell(first), Bench()
+    bench.run(400.0, old, IDLE_A, DISARMED)
+    for _ in range(3):
+        bench.run(6.0, Cell(second), IDLE_A, DISARMED)
+        bench.run(30.0, old, IDLE_A, DISARMED)
+    assert bench.connection == 0
+    bench.run(30.0, old, HOVER_A, ARMED)
+    bench.run(30.0, Cell(second), HOVER_A, ARMED)
+    assert bench.connection == 0
+
+
 @pytest.mark.parametrize(
     ("volts", "points"), [(0.2, 0.0), (0.0, -40.0), (0.2, -40.0), (0.04, 30.0)]
 )

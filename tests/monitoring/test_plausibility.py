@@ -360,3 +360,48 @@ def test_without_a_cell_the_vehicle_gets_no_sum_of_the_others() -> None:
     assert set(voltages[1:]) == {0xFFFF}
     assert not {"pack_low", "implausible"} & set(reports[-1].status.active)
     assert "cell voltage missing" in reports[-1].preflight.text
+
+
+@pytest.mark.parametrize("extra_v", [1.5, 3.8, 4.9])
+@pytest.mark.parametrize("since_s", [0.0, 30.0])
+def test_of_more_cells_than_the_pack_has_none_is_used_and_their_sum_is_no_voltage(
+    extra_v: float, since_s: float
+) -> None:
+    def longer(t_s: float) -> Snapshot:
+        snapshot = hovering(t_s)
+        more = snapshot.cells_v if t_s < since_s else (*snapshot.cells_v, extra_v)
+        return replace(snapshot, cells_v=more)
+
+    reports = watched(longer(k / 4) for k in range(200))
+    last = reports[-1]
+    assert last.snapshot.voltage_v == hovering(49.75).voltage_v
+    voltages = battery_status(last).voltages
+    assert voltages[0] == pytest.approx(1000.0 * (hovering(49.75).voltage_v or 0.0), abs=2.0)
+    assert last.snapshot.cells_v == (None,) * 6
+    assert last.snapshot.doubts == ("7 cells read, not 6: rejected",)
+    assert "contradiction" in last.status.active
+
+
+@pytest.mark.parametrize("since_s", [0.0, 30.0])
+@pytest.mark.parametrize("words_v", [(None,), (0.0,), (0.3, None), (0.0, 0.9)])
+def test_a_word_beyond_the_last_cell_that_no_cell_has_is_none(
+    words_v: tuple[float | None, ...], since_s: float
+) -> None:
+    def longer(t_s: float) -> Snapshot:
+        more = words_v if t_s >= since_s else ()
+        return replace(hovering(t_s), cells_v=(*hovering(t_s).cells_v, *more))
+
+    reports = watched(longer(k / 4) for k in range(200))
+    assert reports[-1].snapshot.cells_v == hovering(49.75).cells_v
+    assert not {"cell_emergency", "cell_critical", "blind"} & set(reports[-1].status.active)
+
+
+def test_more_cells_that_are_the_packs_stay() -> None:
+    def seven(t_s: float) -> Snapshot:
+        now = hovering(t_s)
+        voltage_v = (now.voltage_v or 0.0) * 7 / 6
+        return replace(now, cells_v=(*now.cells_v, now.cells_v[0]), voltage_v=voltage_v)
+
+    reports = watched(seven(k / 4) for k in range(200))
+    assert len(reports[-1].snapshot.cells_v) == 7
+    assert reports[-1].snapshot.doubts == ()

@@ -631,11 +631,33 @@ def test_the_alarms_of_the_gauge_are_two_bits(
     assert (values["stop_alarm"], values["hot_alarm"]) == (stop, hot)
 
 
+@pytest.mark.parametrize(
+    ("change", "stop"),
+    [
+        ({}, 1.0),
+        ({"rejected": ("remaining_mah",)}, None),
+        ({"rejected": ("remaining_mah",), "status_raw": 0x80}, 0.0),
+        ({"rejected": ("current_a",)}, 1.0),
+        ({"rejected": ("remaining_mah",), "cells_v": (3.8,) * 5 + (3.4,)}, 1.0),
+        ({"rejected": ("remaining_mah",), "cells_v": (3.8,) * 5 + (None,)}, 1.0),
+        ({"rejected": ("remaining_mah",), "cells_v": ()}, 1.0),
+    ],
+)
+def test_the_end_of_discharge_by_a_wrong_charge_is_unknown_while_no_cell_is_low(
+    change: dict[str, object], stop: float | None
+) -> None:
+    snapshot = replace(look(0.0), status_raw=1 << 11 | 0x80)
+    (values,) = values_of([replace(snapshot, **change)], IN_AIR)  # type: ignore[arg-type]  # by name
+    assert values["stop_alarm"] == stop
+
+
 def test_a_lost_battery_is_named_by_its_number() -> None:
     quantities = Quantities(FACTS)
     quantities.missing = (0, 2)
-    for name in ("packs_missing", "modules_missing"):
-        assert quantities.reason(name, look(0.0)) == "1, 3"
+    assert quantities.reason("modules_missing", look(0.0)) == "1, 3"
+    assert quantities.reason("packs_missing", look(0.0)) == "1, 3 missing: load on the others"
+    quantities.all_missing = True
+    assert quantities.reason("packs_missing", look(0.0)) == "1, 3 missing: no battery is left"
     other = replace(look(0.0), other_pack="serial 8, not 7")
     assert quantities.reason("other_pack", other) == "serial 8, not 7"
     assert quantities.reason("other_pack", look(0.0)) == ""

@@ -17,6 +17,7 @@ from dronebms.monitoring.consistency.voltages import (
     VoltageSample,
     VoltageState,
 )
+from smartbattery.registers import STATUS_INITIALIZED
 from smartbattery.snapshot import Snapshot
 from smartbattery.values import changed
 
@@ -32,7 +33,7 @@ _MOST_READINGS = 100  # of a second; a frozen gauge is read on and on without a 
 class ConsistencyState:
     """State of the check; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     second_s: float | None = None  # of the last whole second
     currents_a: tuple[float, ...] = ()  # since then
@@ -40,6 +41,7 @@ class ConsistencyState:
     shares_v: tuple[float, ...] = ()  # a cell's share of the pack, since then
     last_a: float | None = None  # current at the last second
     words_s: float | None = None  # since when the words of the charge contradict each other
+    initialized: bool = False  # the gauge of this pack has reported so
     voltages: VoltageState = field(default_factory=VoltageState)
     currents: CurrentState = field(default_factory=CurrentState)
 
@@ -58,6 +60,7 @@ class ConsistencyCheck:
         self._shares_v = list(state.shares_v)
         self._last_a = state.last_a
         self._words_s = state.words_s
+        self._initialized = state.initialized
         self._voltages = state.voltages
         self._currents = state.currents
 
@@ -70,6 +73,7 @@ class ConsistencyCheck:
             tuple(self._shares_v),
             self._last_a,
             self._words_s,
+            self._initialized,
             self._voltages,
             self._currents,
         )
@@ -90,6 +94,7 @@ class ConsistencyCheck:
             resolution: of the readings.
             armed: of the vehicle, None if unknown: then the pack may fly.
         """
+        snapshot = self._checked_start(snapshot)
         checked = self._checked_voltages(snapshot, pack_data)
         checked = self._checked_current(checked, pack_data, resolution, armed=armed)
         checked = self._checked_charge(checked, snapshot)
@@ -97,6 +102,21 @@ class ConsistencyCheck:
             return checked
         withheld = snapshot.counts.withheld + len(checked.doubts)
         return changed(checked, counts=changed(snapshot.counts, withheld=withheld))
+
+    def _checked_start(self, snapshot: Snapshot) -> Snapshot:
+        """Reject charge and status of a gauge that was initialized and is not: it restarts.
+
+        Some gauges never report that they are; nothing follows from that.
+        """
+        status_raw = snapshot.status_raw
+        if status_raw is None:
+            return snapshot
+        initialized = bool(status_raw & STATUS_INITIALIZED)
+        self._initialized |= initialized
+        if initialized or not self._initialized:
+            return snapshot
+        names = (*_CHARGE_FIELDS, "status_raw")
+        return _rejected(_unknown(snapshot, names), names, "gauge restarts: charge rejected")
 
     # ------------------------------------------------------------------ cells and pack
 
