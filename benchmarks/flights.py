@@ -714,7 +714,9 @@ def fly_clean(job: tuple[str, int]) -> FlightOutcome:
 def main() -> int:
     """Fly the campaign and print its tables."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", default="", help="faults whose name contains this text")

@@ -288,7 +288,7 @@ def main() -> None:
     """Run one of the campaigns."""
     if sys.argv[1:2] != ["kills"]:
         sys.exit(table(sys.argv[1:]))
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("kind", choices=("kills",))
     parser.add_argument("count", type=int, nargs="?", default=1000)
     parser.add_argument("--seed", type=int, default=1)

@@ -111,7 +111,7 @@ def folder_of(name: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the hits; the exit code is 1 when there is any."""
-    parser = argparse.ArgumentParser(prog="python -m tests.lint.language")
+    parser = argparse.ArgumentParser(prog="python -m tests.lint.language", allow_abbrev=False)
     parser.add_argument("files", nargs="*", type=Path, help="files or folders; default: all")
     parser.add_argument("--count", action="store_true", help="print the number of hits per folder")
     options = parser.parse_args(arguments)
