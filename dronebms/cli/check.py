@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `dronebms check` and `dronebms ardupilot-script`.
+"""The command `dronebms check`.
 
-`check` refuses what `run` refuses, with exit code 2. Exit code 1: something will not work on this
+It refuses what `run` refuses, with exit code 2. Exit code 1: something will not work on this
 machine now, or the vehicle has a wrong parameter.
 """
 
@@ -28,7 +28,6 @@ from dronebms.service.config import Config, read_config
 from dronebms.service.factories import refuse_unusable
 from dronebms.service.gauge_packages import package_of
 from mavlink_bridge.protocol.config import VEHICLE
-from mavlink_bridge.protocol.lua_driver import write_script
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 
 _SCREEN = 80, 24  # columns and lines, of the smallest terminal
@@ -224,9 +223,3 @@ def _coloured(text: str, colour: int) -> str:
     if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
-
-
-def ardupilot_script(options: argparse.Namespace) -> int:
-    """Write the Lua driver."""
-    print_stdout(str(write_script(options.out, force=options.force)))
-    return DONE

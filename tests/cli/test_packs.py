@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 
 from dronebms.cli.main import main
-from dronebms.cli.pack_tables import PackRow, in_width, tables
+from dronebms.cli.packs.rows import PackRow
+from dronebms.cli.packs.tables import in_width, tables
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.learned_export import EverythingLearned
 from dronebms.estimation.learned_pack import Keys
