@@ -165,10 +165,8 @@ def _reply(
             return read(*args, **options)
         except (NackError, IntegrityError):
             continue
-        except (
-            UnsupportedError
-        ):  # by the adapter: long blocks, or writes while a kernel driver is bound
-            break
+        except UnsupportedError:
+            break  # by the adapter: long blocks, or writes while a kernel driver is bound
     return None
 
 
