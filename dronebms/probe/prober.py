@@ -17,7 +17,7 @@ from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import Clock
 from dronebms.core.disk import not_written, write_all
 from dronebms.core.errors import ConfigError, RecordingError
-from dronebms.core.service_defaults import AUTO
+from dronebms.core.service_defaults import AUTO, SIMULATED
 from dronebms.probe.readout import Readout, read_pack
 from smartbattery import multiplexer
 from smartbattery.bus import Bus
@@ -29,7 +29,6 @@ from smartbattery.registers import ADDRESS, VOLTAGE
 from smartbattery.smbus import SmbusDevice
 
 MAGIC = b"dronebms-probe 1\n"
-SIMULATED = "sim:"
 _DEVICE = "/dev/"
 _MAX_BYTES = 64 << 20  # of a recording: a readout has some 10 kB
 _HOLDER = "dronebms probe"
