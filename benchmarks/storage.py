@@ -33,7 +33,8 @@ from dronebms.core.errors import DroneBmsError, LinkError
 from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import from_json
 from dronebms.health.database import FILE, PackHistory, SqliteFile
-from dronebms.recording.format import Step, read_records
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Step
 from dronebms.service.checkpoint import _MARK, _PLACE_BYTES, CHECKPOINT
 from dronebms.telemetry.status_socket import read_status
 from tests.integration.storage.campaign import rows

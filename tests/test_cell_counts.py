@@ -12,7 +12,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
-from dronebms.recording.format import Shown, _record_of, text_of
+from dronebms.recording.records import Shown, record_of, text_of
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.telemetry import json_line
 from dronebms.telemetry.openmetrics import _samples
@@ -68,7 +68,7 @@ def test_a_configuration_a_line_and_the_metrics_carry_every_cell(cells: int) -> 
 @EVERY
 def test_a_recording_carries_every_cell(cells: int) -> None:
     shown = Shown(0, seen(1.0, cells))
-    assert _record_of(text_of(shown), "here") == shown
+    assert record_of(text_of(shown), "here") == shown
 
 
 @EVERY

@@ -23,9 +23,9 @@ from dronebms.dronecan.can_url import parse_can_url
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.recording.archive import Bounds, Folder
-from dronebms.recording.format import Start
 from dronebms.recording.gauge_tap import OnPoll, OnSnapshot, TappedGauge, TappedSource
 from dronebms.recording.recorder import Recorder
+from dronebms.recording.records import Start
 from dronebms.service.battery_config import BatteryConfig, by_adapter
 from dronebms.service.bus_threads import BusThread, PolledGauge, PolledSource
 from dronebms.service.can_buses import CanBuses, can_bus_class

@@ -20,7 +20,7 @@ from dronebms.monitoring.loop import Loop, live_ticks
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.monitoring.restart_state import LATCHES, PACKS
 from dronebms.protection.rules import Rules
-from dronebms.recording.format import Recorded, Start
+from dronebms.recording.records import Recorded, Start
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.checkpoint import CHECKPOINT, BackgroundCheckpoint, CheckpointFile
 from dronebms.service.config import Config, read_config

@@ -33,8 +33,9 @@ from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.pack_label import PackLabel
 from dronebms.monitoring.pipeline import Pipeline
-from dronebms.recording.format import Start, read_records
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Start
 from dronebms.service.config import Config
 from dronebms.service.service import Service
 from dronebms.service.signals import Signals

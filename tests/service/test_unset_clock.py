@@ -22,7 +22,8 @@ from benchmarks.endurance.stepped_date import SteppedDate
 from dronebms.core.errors import ConfigError
 from dronebms.health.database import FILE, PackHistory, SqliteFile
 from dronebms.health.flight_record import FLYING, LOST, FlightRecord
-from dronebms.recording.format import Step, read_records
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Step
 
 pytestmark = [
     pytest.mark.slow,  # three flights of half a minute each

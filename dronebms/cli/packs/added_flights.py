@@ -18,7 +18,7 @@ from dronebms.estimation.pack_memory import PackMemoryFolder
 from dronebms.health.database import PackHistory, SqliteFile
 from dronebms.health.flight_detection import LEAST_S, FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
-from dronebms.recording.format import is_recording
+from dronebms.recording.reading import is_recording
 
 
 def add_flights(path: Path, options: argparse.Namespace, memory: PackMemoryFolder) -> None:

@@ -44,8 +44,9 @@ from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches
 from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.boots import BOOT_FILE
-from dronebms.recording.format import Recorded, Start, Step, read_records
+from dronebms.recording.reading import read_records
 from dronebms.recording.recorder import Block, Recorder
+from dronebms.recording.records import Recorded, Start, Step
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import Config
 from dronebms.telemetry.config import MqttConfig

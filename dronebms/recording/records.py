@@ -1,28 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording file: raw transfers and vehicle state of a run, replayed to the identical decisions.
-
-A line of text, then blocks: mark, number, length and CRC-32 of the rest, which is zlib-compressed
-JSON lines. Blocks are numbered through a run and independent of each other: a damaged one is
-reported and skipped, and reading continues at the next block that begins with a start record.
-docs/recording.md describes every byte.
+"""Records of a recording: the values, and the line of JSON of each.
 
     {"batteries": [...], ...}   start: rated data, rules, and the state of each gauge at that time
     ["f", {...}]                flight plan of the vehicle in the steps that follow
     ["p", 0, 12.3, [...]]       poll of battery 0 at 12.3 s with its transfers
     ["s", 0, {...}]             snapshot of battery 0, of a source without transfers
     ["t", 12.3, {...}]          step of the loop at 12.3 s with this vehicle state
+
+docs/recording.md describes every key. Times are seconds of the loop's clock.
 """
 
 import json
 import logging
 import math
-import re
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
-from math import inf
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
@@ -34,10 +25,8 @@ from pydantic import (
     WrapSerializer,
 )
 
-from dronebms.core.bounded_input import MAX_ROWS, Window, open_regular
-from dronebms.core.errors import ConfigError, RecordingError
+from dronebms.core.errors import RecordingError
 from dronebms.core.flight_plan import FlightPlan
-from dronebms.core.number_format import clock_text
 from dronebms.core.pack_data import PARALLEL
 from dronebms.core.service_defaults import AUTO
 from dronebms.core.state import (
@@ -58,18 +47,7 @@ from smartbattery.errors import IntegrityError
 from smartbattery.gauge_state import GaugeState
 from smartbattery.snapshot import MAX_CELLS, Snapshot
 
-MAGIC = b"dronebms-recording 2\n"
-_OLD = b"dronebms-recording 1\n"
-_MARK = b"\xd5BMS"
-_NEXT = re.compile(re.escape(_MARK))
-_HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32
-_MAX_TEXT_BYTES = 1 << 23  # of a block; 0.8 s of a run have some 10 kB
-_MAX_PACKED_BYTES = 1 << 20
-_MAX_DAMAGES = 10_000  # places
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-_NEXT_LINE = re.compile(b"[^\n]*\n")
-Progress = Callable[[float], None]  # receives the share that is done, 0..1
-Warn = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -211,186 +189,20 @@ def plan_line(plan: FlightPlan | None) -> bytes:
         RecordingError: a reader would refuse it.
     """
     line = text_of(Planned(plan))
-    _record_of(line, "the flight plan of the vehicle")
+    record_of(line, "the flight plan of the vehicle")
     return line
 
 
-def block_of(number: int, text: bytes) -> bytes:
-    """Lines as a block."""
-    packed = zlib.compress(text)
-    return _HEAD.pack(_MARK, number, len(packed), zlib.crc32(packed)) + packed
-
-
-def with_line(block: bytes, line: bytes) -> bytes:
-    """A block with another line after its first one."""
-    _, number, _, _ = _HEAD.unpack_from(block)
-    first, rest = zlib.decompress(block[_HEAD.size :]).split(b"\n", 1)
-    return block_of(number, first + b"\n" + line + rest)
-
-
-def is_recording(path: Path) -> bool:
-    """Whether a file begins like a recording.
-
-    Raises:
-        ConfigError: the file cannot be read, or is of a format that is not read any more.
-    """
-    try:
-        with open_regular(path) as file:
-            begin = file.read(len(MAGIC))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    if begin == _OLD:
-        raise ConfigError(f"{path} is a recording of format 1; only format 2 is read")
-    return begin == MAGIC
-
-
-def read_records(
-    path: Path, progress: Progress = lambda _: None, warn: Warn = _log.warning
-) -> Iterator[Record]:
-    """The records, first a start record; after a damaged part another start record follows.
+def record_of(line: bytes, place: str) -> Record | Planned:
+    """The record of a line.
 
     Args:
-        path: the recording.
-        progress: receives the share that is read.
-        warn: receives one sentence per gap; an incomplete last block, as after a kill, is no gap.
+        line: with or without its end.
+        place: of the line, for the error.
 
     Raises:
-        RecordingError: there is no valid start record, or a valid block has an invalid record.
+        RecordingError: the line is no record.
     """
-    run = _Run(path, warn)
-    end, damages = len(MAGIC), 0
-    is_cut = False  # a block after the last valid one is damaged
-    size = max(path.stat().st_size, 1)
-    with open_regular(path) as file:
-        for place, number, block in _blocks(Window(file)):
-            if block is None:
-                damages += 1
-                is_cut |= place > end
-                if damages > _MAX_DAMAGES:
-                    raise RecordingError(f"{path} is damaged at more than {_MAX_DAMAGES} places")
-                continue
-            text, end = block
-            is_cut = False
-            run.begin_block(number)
-            progress(min(end / size, 1.0))
-            for line in _NEXT_LINE.finditer(text):
-                record = _record_of(line[0], f"{path}, block {number}")
-                if isinstance(record, Planned):
-                    run.use_plan(record.plan, zlib.crc32(line[0]))
-                elif run.accepts(record, is_first=place <= len(MAGIC)):
-                    yield run.with_plan(record) if isinstance(record, Step) else record
-    run.end(is_cut=is_cut)
-    if not is_cut and size > end:
-        _log.warning("%s ends with an incomplete block, which is ignored", path)
-
-
-class _Run:
-    """Which records can be used: those from a start record on, up to a missing block."""
-
-    def __init__(self, path: Path, warn: Warn) -> None:
-        self._path = path
-        self._warn = warn
-        self._number = -1
-        self._reading = False
-        self._last_s: float | None = None
-        self._times_s: dict[int | None, float] = {}  # of the polls of a battery; None: steps
-        self._steps = 0
-        self._plan: FlightPlan | None = None
-        self._plan_crc: int | None = None
-        self._expected_crc: int | None = None  # by the last start record
-
-    def begin_block(self, number: int) -> None:
-        """Notice missing blocks."""
-        self._reading = self._reading and number == self._number + 1
-        self._number = number
-
-    def accepts(self, record: Record, *, is_first: bool) -> bool:
-        """Whether to use a record; `is_first`: of the first block of the file.
-
-        Raises:
-            RecordingError: time decreases, or there are too many steps.
-        """
-        if isinstance(record, Start):
-            if not self._reading and not is_first:
-                self._warn(_gap(self._path, self._last_s, record.t_s))
-            self._reading = True
-            self._expected_crc = record.plan_crc
-        elif self._reading:
-            place = f"{self._path}, block {self._number}"
-            # Each bus has a thread: the polls of one are drained after those of another.
-            series = None if isinstance(record, Step) else record.index
-            last_s = self._times_s.get(series, -inf)
-            if record.t_s < last_s:
-                raise RecordingError(f"{place}: time decreases from {last_s} to {record.t_s}")
-            self._times_s[series] = record.t_s
-            self._last_s = record.t_s if self._last_s is None else max(self._last_s, record.t_s)
-            self._steps += isinstance(record, Step)
-            if self._steps > MAX_ROWS:
-                raise RecordingError(f"{place}: more than {MAX_ROWS} steps")
-        return self._reading
-
-    def use_plan(self, plan: FlightPlan | None, crc: int) -> None:
-        """Use a flight plan from here on."""
-        self._plan = plan
-        self._plan_crc = self._expected_crc = None if plan is None else crc
-
-    def with_plan(self, step: Step) -> Step:
-        """A step with the flight plan of its vehicle; without, if that is in a missing part."""
-        if self._plan_crc != self._expected_crc:
-            if self._expected_crc is not None:
-                since = clock_text(step.t_s)
-                self._warn(f"{self._path} has no flight plan of the vehicle from {since} on")
-            self._plan, self._plan_crc = None, self._expected_crc
-        if self._plan is None:
-            return step
-        return Step(step.t_s, replace(step.vehicle, plan=self._plan))
-
-    def end(self, *, is_cut: bool) -> None:
-        """Report a missing end.
-
-        Raises:
-            RecordingError: nothing can be used.
-        """
-        if not self._reading and self._last_s is None:
-            raise RecordingError(f"{self._path} has no valid start record")
-        if not self._reading or is_cut:
-            self._warn(_gap(self._path, self._last_s, None))
-
-
-def _gap(path: Path, from_s: float | None, until_s: float | None) -> str:
-    begin = "the beginning" if from_s is None else clock_text(from_s)
-    end = "the end" if until_s is None else clock_text(until_s)
-    return f"{path} is damaged: no data from {begin} to {end}"
-
-
-def _blocks(window: Window) -> Iterator[tuple[int, int, tuple[bytes, int] | None]]:
-    """Place and number of each mark; text and end of its block, `None` if that is damaged."""
-    place = window.find(_NEXT, 0)
-    while place >= 0:
-        end, block, number = place + 1, None, 0
-        head = window.bytes_at(place, _HEAD.size)
-        if len(head) == _HEAD.size:
-            _, number, length, checksum = _HEAD.unpack(head)
-            packed = window.bytes_at(place + _HEAD.size, min(length, _MAX_PACKED_BYTES))
-            if len(packed) == length and zlib.crc32(packed) == checksum:
-                text = _unpacked(packed)
-                if text is not None:
-                    end = place + _HEAD.size + length
-                    block = text, end
-        yield place, number, block
-        place = window.find(_NEXT, end)
-
-
-def _unpacked(packed: bytes) -> bytes | None:
-    stream = zlib.decompressobj()
-    try:
-        text = stream.decompress(packed, _MAX_TEXT_BYTES)
-    except zlib.error:
-        return None
-    return None if stream.unconsumed_tail else text
-
-
-def _record_of(line: bytes, place: str) -> Record | Planned:
     try:
         match from_json(line, MAX_BYTES, never=True):
             case ["p", int(index), int() | float() as t_s, [*transfers]] if math.isfinite(t_s):
