@@ -25,7 +25,8 @@ from dronebms.recording.gauge_tap import TappedSource
 from dronebms.service.battery_config import BatteryConfig, by_adapter
 from dronebms.service.can_packs import can_packs_of
 from dronebms.service.config import Config
-from dronebms.service.factories import Wiring, refuse_unusable
+from dronebms.service.installation import refuse_unusable
+from dronebms.service.machine import Wiring
 from dronebms.service.service import Service
 from dronebms.simulation.rehearsal import VirtualMachine
 from dronebms.telemetry import json_line

@@ -23,7 +23,6 @@ from dronebms.core.errors import ConfigError
 from dronebms.recording.records import Shown, record_of, text_of
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import Config, read_config
-from dronebms.service.factories import Wiring, packages_of, refuse_unusable
 from dronebms.service.gauge_packages import (
     PackageBattery,
     checked,
@@ -32,6 +31,9 @@ from dronebms.service.gauge_packages import (
     schemes,
     trouble_of,
 )
+from dronebms.service.installation import refuse_unusable
+from dronebms.service.machine import Wiring
+from dronebms.service.sources import packages_of
 from dronebms.simulation.rehearsal import VirtualMachine
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import open_virtual
