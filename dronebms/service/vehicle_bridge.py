@@ -18,7 +18,11 @@ from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.codec import read_key
 from mavlink_bridge.protocol.config import VEHICLE, MavlinkConfig
 from mavlink_bridge.protocol.link import Link
-from mavlink_bridge.protocol.signing import TimestampFile
+from mavlink_bridge.protocol.signing_file import (
+    BackgroundTimestamps,
+    TimestampFile,
+    TimestampStore,
+)
 from mavlink_bridge.vehicle.battery_id import BatteryAddress
 
 SIGNING = "signing"  # file of the timestamps; that of a telemetry link ends with a name
@@ -51,7 +55,7 @@ def bridge_of(config: Config, links: Sequence[Link], stack: ExitStack) -> Bridge
         ),
     )
     opened = {one.url: link for one, link in zip(config.mavlink, links, strict=True)}
-    files: dict[bytes, TimestampFile | None] = {}
+    files: dict[bytes, TimestampStore | None] = {}
     options = {
         one.url: _options_of(one, common, config.state, files, stack)
         for one in (main, *config.telemetry_links)
@@ -73,7 +77,7 @@ def _options_of(
     config: MavlinkConfig,
     common: BridgeOptions,
     state: StateConfig | None,
-    files: dict[bytes, TimestampFile | None],
+    files: dict[bytes, TimestampStore | None],
     stack: ExitStack,
 ) -> BridgeOptions:
     """Options of one link; `files`: of the timestamps of each key, completed."""
@@ -86,7 +90,8 @@ def _options_of(
         files[key] = None
     elif key not in files and state is not None:
         name = SIGNING if config.role == VEHICLE else f"{SIGNING}.{_file_name(config.url)}"
-        files[key] = stack.enter_context(closing(TimestampFile(state.folder / name)))
+        store = BackgroundTimestamps(TimestampFile(state.folder / name))
+        files[key] = stack.enter_context(closing(store))
     return replace(options, key=key, timestamps=files[key])
 
 

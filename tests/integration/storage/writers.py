@@ -52,7 +52,7 @@ from dronebms.service.config import Config
 from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.outbox import Outbox
-from mavlink_bridge.protocol.signing import SigningState, TimestampFile
+from mavlink_bridge.protocol.signing_file import SigningState, TimestampFile
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 from tests.mavlink_bridge.reports import a_report, an_event
 
