@@ -8,15 +8,9 @@ from dataclasses import dataclass
 
 from dronebms.core.number_format import DASH, age, number
 from dronebms.core.report import Report
-from dronebms.presentation.phrases import (
-    age_s_of,
-    binding_current_limit,
-    discharge_limits,
-    is_stale,
-    not_received,
-    weak_cell_reasons,
-    weakest_cell,
-)
+from dronebms.presentation.cells import weak_cell_reasons, weakest_cell
+from dronebms.presentation.current_limits import binding_current_limit, discharge_limits
+from dronebms.presentation.phrases import age_s_of, is_stale, not_received
 
 _LEAST_LIMIT_A = 0.01  # avoids a division by zero
 _MILLI = 1000.0

@@ -15,22 +15,22 @@ from rich.text import Text
 
 from dronebms.core.number_format import age, clock_text, duration, printable
 from dronebms.core.report import Event, Report, Severity
-from dronebms.presentation.phrases import (
-    SILENT_S,
-    WIDE_SPREAD_MV,
+from dronebms.presentation.answers import (
     Answer,
     autopilot_answer,
-    cells_heading,
-    expired,
-    figures,
     home_answers,
     limit_answer,
     mission_answer,
-    pack_history,
-    pack_name,
-    spread_mv,
     state_answer,
     time_left,
+)
+from dronebms.presentation.cells import WIDE_SPREAD_MV, cells_heading, spread_mv
+from dronebms.presentation.phrases import (
+    SILENT_S,
+    expired,
+    figures,
+    pack_history,
+    pack_name,
     verdict,
 )
 from dronebms.presentation.readings import (

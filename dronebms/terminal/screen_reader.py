@@ -6,14 +6,9 @@ truncated, never rounded up.
 """
 
 from dronebms.core.report import Report, Verdict
-from dronebms.presentation.phrases import (
-    SILENT_S,
-    binding_current_limit,
-    has_readings,
-    home_answer,
-    mission_answer,
-    verdict,
-)
+from dronebms.presentation.answers import home_answer, mission_answer
+from dronebms.presentation.current_limits import binding_current_limit
+from dronebms.presentation.phrases import SILENT_S, has_readings, verdict
 
 _MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10
 _PERCENT, _STEP_PCT = 100.0, 5

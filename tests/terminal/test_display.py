@@ -37,12 +37,9 @@ from dronebms.core.report import (
     Verdict,
 )
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, TelemetryLinkState, VehicleState
-from dronebms.presentation.phrases import (
-    headless_line,
-    home_answer,
-    mission_answer,
-    weak_cell_reasons,
-)
+from dronebms.presentation.answers import home_answer, mission_answer
+from dronebms.presentation.cells import weak_cell_reasons
+from dronebms.presentation.phrases import headless_line
 from dronebms.terminal.display import Display
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
 from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
