@@ -267,7 +267,7 @@ def _accumulate(flight: _OpenFlight, report: Report, dt_s: float) -> None:
 
 def _value(quantity: str, report: Report) -> float | None:
     """Value of a limit's quantity, `None` if the report does not hold it."""
-    cells_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
+    cells_v = report.snapshot.known_cells_v()
     if quantity in {"lowest_cell_v", "highest_cell_v"}:
         return (min if quantity == "lowest_cell_v" else max)(cells_v, default=None)
     found = getattr(report.snapshot, quantity, getattr(report.estimate, quantity, None))

@@ -12,7 +12,13 @@ from dronebms.core.number_format import DASH, age, duration, number
 from dronebms.core.report import Estimate, Report, Severity, Verdict
 from dronebms.core.verdicts import alternate_text, mission_shortage, worst
 from dronebms.presentation.cells import weakest_cell
-from dronebms.presentation.phrases import SILENT_S, has_data, has_readings, tripped_limits
+from dronebms.presentation.phrases import (
+    ARMED_TEXTS,
+    SILENT_S,
+    has_data,
+    has_readings,
+    tripped_limits,
+)
 
 _TURN_BACK_SOON_S = 60.0
 _RETURNING = ("RTL", "LAND")  # in the names of the modes
@@ -196,6 +202,6 @@ def autopilot_answer(report: Report, now_s: float, link: str | None) -> Answer:
     age_s = vehicle.heartbeat_age_s + now_s - report.t_s
     if age_s > SILENT_S:
         return Answer(f"no heartbeat for {age(age_s)}", shown, Severity.WARNING)
-    armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
+    armed = ARMED_TEXTS[vehicle.armed]
     text = f"heartbeat {age(age_s)} ago, {armed}, {vehicle.mode or 'mode unknown'}"
     return Answer(text, shown, Severity.OK)

@@ -40,8 +40,14 @@ def weak_cell_reasons(report: Report, index: int) -> str:
 
 def spread_mv(report: Report) -> float | None:
     """Difference between the highest and the lowest cell, `None` without any."""
-    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
+    known_v = report.snapshot.known_cells_v()
     return (max(known_v) - min(known_v)) * _MILLI if known_v else None
+
+
+def mean_cell_v(report: Report) -> float | None:
+    """Mean of the known cells, `None` without any."""
+    known_v = report.snapshot.known_cells_v()
+    return sum(known_v) / len(known_v) if known_v else None
 
 
 def cells_heading(report: Report, now_s: float, bar: str = "") -> str:
@@ -56,7 +62,7 @@ def cells_heading(report: Report, now_s: float, bar: str = "") -> str:
     apart_mv = spread_mv(report)
     if apart_mv is None:
         return "cells: none received"
-    count = sum(cell_v is not None for cell_v in cells_v)
+    count = len(report.snapshot.known_cells_v())
     known = "" if count == len(cells_v) else f", {count} known"
     bars = f"bars {pack_data.cutoff_v:.2f}-{pack_data.chemistry.full_cell_v:.2f} V"
     ages_s = [age_s_of(report, f"cell{index + 1}_v", now_s) for index in range(len(cells_v))]

@@ -14,6 +14,8 @@ from smartbattery.snapshot import CELL_FIELDS
 MARKS = dict(zip(Severity, "●○▲◆■", strict=True))
 SILENT_S = 2.0  # heartbeats and reports older than this are stale
 
+ARMED_TEXTS = {True: "armed", False: "disarmed", None: "arming unknown"}
+
 
 def expired(report: Report, now_s: float) -> Report:
     """A report as it stands at `now_s`: without estimate and status when it is too old."""

@@ -119,12 +119,6 @@ def cell_reading(
     return CellReading(place, value, share, age=age_of(field, age_s), mark=mark)
 
 
-def mean_cell_v(report: Report) -> float | None:
-    """Mean of the known cells."""
-    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
-    return sum(known_v) / len(known_v) if known_v else None
-
-
 def age_of(field: str, age_s: float | None) -> Age | None:
     """The age of a field of the snapshot as text, `None` if it was never received."""
     if age_s is None:

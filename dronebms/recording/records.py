@@ -236,7 +236,7 @@ def _snapshot(row: dict[str, object]) -> Snapshot:
     # From JSON, because only there a strict validation accepts a list for a tuple.
     snapshot: Snapshot = adapter_of(Snapshot).validate_json(to_json(row), strict=True)
     numbers = [value for value in row.values() if isinstance(value, int | float)]
-    cells_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    cells_v = snapshot.known_cells_v()
     if len(snapshot.cells_v) > MAX_CELLS or any(abs(x) > _MAX_VALUE for x in (*numbers, *cells_v)):
         raise ValueError("a value that no battery has")
     if not row.keys() <= _OF_A_SOURCE:

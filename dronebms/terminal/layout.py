@@ -24,7 +24,7 @@ from dronebms.presentation.answers import (
     state_answer,
     time_left,
 )
-from dronebms.presentation.cells import WIDE_SPREAD_MV, cells_heading, spread_mv
+from dronebms.presentation.cells import WIDE_SPREAD_MV, cells_heading, mean_cell_v, spread_mv
 from dronebms.presentation.phrases import (
     SILENT_S,
     expired,
@@ -38,7 +38,6 @@ from dronebms.presentation.readings import (
     Reading,
     cell_reading,
     max_current,
-    mean_cell_v,
     readings,
 )
 from dronebms.presentation.trend import Chart

@@ -21,14 +21,13 @@ from dronebms.presentation.answers import (
     state_answer,
     time_left,
 )
-from dronebms.presentation.cells import cells_heading
+from dronebms.presentation.cells import cells_heading, mean_cell_v
 from dronebms.presentation.phrases import MARKS, expired, pack_history, pack_name
 from dronebms.presentation.readings import (
     Age,
     Reading,
     cell_reading,
     max_current,
-    mean_cell_v,
     readings,
 )
 from dronebms.presentation.trend import Chart, Place, Point, charts
