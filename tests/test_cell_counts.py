@@ -16,7 +16,8 @@ from dronebms.recording.records import Shown, record_of, text_of
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.telemetry import json_line
 from dronebms.telemetry.openmetrics import _samples
-from dronebms.terminal.layout import Canvas, View, render
+from dronebms.terminal.layout import View, render
+from dronebms.terminal.lines import Canvas
 from mavlink_bridge.protocol.battery_sample import sample_of
 from mavlink_bridge.protocol.messages import CELLS_MAX, battery_status
 from smartbattery.snapshot import MAX_CELLS, Snapshot

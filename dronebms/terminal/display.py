@@ -21,7 +21,8 @@ from dronebms.core.report import Event, Report, Severity
 from dronebms.presentation.cells import weakest_cell
 from dronebms.presentation.phrases import expired
 from dronebms.presentation.trend import Chart, Trend, charts
-from dronebms.terminal.layout import PAGES, Canvas, View, render
+from dronebms.terminal.layout import PAGES, View, render
+from dronebms.terminal.lines import Canvas
 from dronebms.terminal.screen_reader import sentences
 from dronebms.terminal.tty import REDRAW, Terminal
 
