@@ -43,7 +43,7 @@ from dronebms.flightlogs.autopilot_logs import read_flight_log
 from dronebms.health.database import label_of, record_of
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.restart_state import Latches, PipelineState
-from dronebms.probe import prober
+from dronebms.probe.recording import read_recording
 from dronebms.recording.blocks import MAGIC, block_of, blocks_in
 from dronebms.recording.reading import read_records
 from dronebms.service.config import Config
@@ -329,7 +329,7 @@ def _recording_seeds() -> Iterator[bytes]:
 
 def _probe(data: bytes) -> None:
     try:
-        prober.read_recording(_file("probe", data))
+        read_recording(_file("probe", data))
     except (ConfigError, RecordingError):
         pass
 

@@ -20,7 +20,9 @@ from dronebms.core.number_format import printable
 from dronebms.core.service_defaults import SIMULATED
 from dronebms.dronecan import battery_address
 from dronebms.probe.audit import AuditOptions, warnings_of
-from dronebms.probe.prober import Place, Prober, scan
+from dronebms.probe.place import Place
+from dronebms.probe.prober import Prober
+from dronebms.probe.scan import scan
 from dronebms.probe.table import render
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
