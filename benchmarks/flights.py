@@ -57,7 +57,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.protection.limits import default_limits
 from dronebms.service.config import Config
 from dronebms.service.service import Service
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import RandomStream, World, open_bus, random_generator
 from sim.plant.faults import parse_fault

@@ -32,7 +32,8 @@ from dronebms.core.clock import SystemClock
 from dronebms.core.errors import DroneBmsError, LinkError
 from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import from_json
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.recording.reading import read_records
 from dronebms.recording.records import Step
 from dronebms.service.checkpoint import _MARK, _PLACE_BYTES, CHECKPOINT

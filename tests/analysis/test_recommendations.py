@@ -11,9 +11,10 @@ from dronebms.analysis.recommendations import RECOMMENDATIONS, SENTENCES, Fitnes
 from dronebms.analysis.track import Track, tracks
 from dronebms.cli.main import main
 from dronebms.core.report import Severity
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.protection.limits import every_limit
 from tests.analysis.test_report_page import ParsedPage, flown
 

@@ -22,11 +22,12 @@ import pytest
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import PackSummary, Report
 from dronebms.health.capacity import pack_capacity
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, FlightRecord
 from dronebms.health.pack_label import PackLabel
 from dronebms.health.sink import PackHistorySink
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.protection.limits import every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from smartbattery.snapshot import Identity

@@ -34,7 +34,7 @@ from dronebms.service.gauge_packages import (
 from dronebms.service.installation import refuse_unusable
 from dronebms.service.machine import Wiring
 from dronebms.service.sources import packages_of
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import open_virtual
 from sim.source_contract import check_silence, check_snapshot, check_snapshots

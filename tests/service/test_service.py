@@ -30,8 +30,9 @@ from dronebms.core.report import PackSummary, Report
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.flightlogs import FlightOptions
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.reading import read_records

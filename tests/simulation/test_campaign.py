@@ -28,7 +28,8 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError, OutputError
 from dronebms.core.pack_data import PackData
 from dronebms.protection.limits import every_limit
-from dronebms.simulation.campaign import Campaign, ResultsFile, _is_far, fly, read_campaign
+from dronebms.simulation.campaign import Campaign, _is_far, fly, read_campaign
+from dronebms.simulation.results_file import ResultsFile
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.statistics import (
     OUTCOME_JSON,

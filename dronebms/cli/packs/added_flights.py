@@ -15,9 +15,10 @@ from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.errors import FlightLogError
 from dronebms.core.number_format import counted
 from dronebms.estimation.pack_memory import PackMemoryFolder
-from dronebms.health.database import PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import LEAST_S, FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
+from dronebms.health.sqlite import SqliteFile
 from dronebms.recording.reading import is_recording
 
 

@@ -28,7 +28,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.estimation.learned_export import EverythingLearned, read_everything
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.flightlogs import NO_OPTIONS
-from dronebms.health.database import FILE
+from dronebms.health.sqlite import FILE
 
 _PIPE_COLUMNS = 1000  # no line breaks in a pipe
 

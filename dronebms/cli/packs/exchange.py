@@ -21,7 +21,8 @@ from dronebms.estimation.learned_export import (
 )
 from dronebms.estimation.learned_json import MALFORMED
 from dronebms.estimation.pack_memory import PackMemoryFolder
-from dronebms.health.database import FILE, PackHistory, SqliteFile, label_of, record_of
+from dronebms.health.database import PackHistory, label_of, record_of
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.service.checkpoint import CHECKPOINT
 from smartbattery.device_lock import is_locked
 

@@ -9,8 +9,9 @@ from dronebms.cli.packs.history import History
 from dronebms.cli.packs.rows import PackRow
 from dronebms.core.clock import date_s
 from dronebms.core.errors import ConfigError
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sqlite import FILE, SqliteFile
 
 
 def changes_labels(options: argparse.Namespace) -> bool:

@@ -36,10 +36,11 @@ from dronebms.estimation.learned_export import export_from_json
 from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import FlightPower
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import PackLabel
 from dronebms.health.sink import PackHistorySink
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches
 from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
