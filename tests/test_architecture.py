@@ -173,7 +173,7 @@ UPWARD = {
     "dronebms/core/number_format.py": "from sim.emulator.world import World",
     "smartbattery/bus.py": "from dronebms.core.report import Report",
     "sim/plant/pack.py": "from sim.emulator.bus import VirtualBus",
-    "dronebms/recording/format.py": "import smbus2",
+    "dronebms/recording/records.py": "import smbus2",
 }
 BROKEN = (
     "Imports point down only, over the four roots",
