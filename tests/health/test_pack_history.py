@@ -317,7 +317,7 @@ def test_a_locked_database_blocks_nothing_is_logged_once_and_loses_no_flight(
     start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("dronebms.health.database._BUSY_S", 0.05)
+    monkeypatch.setattr("dronebms.health.sqlite._BUSY_S", 0.05)
     PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     failed = threading.Event()
 

@@ -312,7 +312,7 @@ def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(fol
 def test_a_results_file_beyond_its_bound_is_rejected(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dronebms.simulation.campaign._MOST_BYTES", 99)
+    monkeypatch.setattr("dronebms.simulation.results_file._MOST_BYTES", 99)
     (folder / "long.jsonl").write_bytes(b"x" * 100)
     out = str(folder / "long.jsonl")
     assert main(["campaign", str(folder / "short.toml"), "--runs", "1", "--out", out]) == 2
