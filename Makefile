@@ -32,8 +32,9 @@ SCHEMA := $(DESTDIR)$(PREFIX)/share/dronebms/dronebms.schema.json
 
 .PHONY: demo demo-size test test-all lint check format bench docs quality site deb lock sbom clean install-service uninstall-service
 
+# Not the script of pip, which has the path of this folder: the folder may be moved.
 demo: .venv/.installed
-	$(BIN)/dronebms sim --flight mission --speed 10
+	$(BIN)/python -m dronebms.cli sim --flight mission --speed 10
 
 # Megabytes of .venv, compiled files included, and of its largest packages.
 demo-size: .venv/.installed

@@ -399,7 +399,7 @@ def _mavlink() -> Iterator[str]:
         "",
         "## Parameters",
         "",
-        "What `dronebms check --vehicle URL` compares, and `--set` sets while disarmed.",
+        "What `dronebms check -c FILE.toml --vehicle URL` compares, and `--set` sets while disarmed.",
         "",
     ]
     yield from table(

@@ -21,6 +21,7 @@ from dronebms.flightlogs import (
     FlightOptions,
     FlightSource,
     read_csv_log,
+    refuse_output,
     resolution_of,
 )
 from dronebms.monitoring.multi_pack import Supply
@@ -149,8 +150,8 @@ def replay(path: Path, flown: Iterable[Report], out: str | None) -> list[str]:
         RecordingError: the recording is damaged.
         ConfigError: `out` cannot be written. After an error there is no file of that name.
     """
-    if out is not None and Path(out).exists() and path.exists() and path.samefile(out):
-        raise ConfigError(f"{out} is the flight itself and is not overwritten")
+    if out is not None and out != "-":
+        refuse_output(Path(out), path)
     summary = Summary()
     due = OncePerSecond()
     with ExitStack() as stack:

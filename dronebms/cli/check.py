@@ -13,7 +13,6 @@ from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.cli.machine_check import machine_findings
 from dronebms.cli.result_rows import SCREEN, Mark, Row, fitting
 from dronebms.core.clock import SystemClock
-from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import counted
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Action, ActionKind, Severity
@@ -53,8 +52,6 @@ def check(options: argparse.Namespace) -> int:
         )
         print_stdout("\n".join(lines))
         return DONE if fits else FAILED
-    if options.set:
-        raise ConfigError("--set needs --vehicle")
     return print_check(options.config, config, every_limit=options.limits)
 
 

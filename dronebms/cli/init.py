@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `dronebms init`: writes a configuration from what is connected and a few answers.
 
-Nothing is written before the last answer; the file is written whole or not at all.
+The file is written whole after the last answer, or not at all.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from dronebms.cli.check import print_check
 from dronebms.cli.exit_codes import DONE, print_stderr, print_stdout
@@ -90,16 +91,20 @@ def init(options: argparse.Namespace) -> int:
         raise ConfigError("the questions need a terminal; --defaults asks none")
     _state_folder(is_root=is_root)  # refused before the search
     clock = SystemClock()
-    if sys.stderr.isatty():
-        print_stderr("looking at I2C adapters, serial ports and MAVLink, up to 5 s ...")
-    found = search(clock, LinuxBus)
-    print_stdout("\n".join(found.lines()))
-    text = configuration(found, options, out, is_root=is_root)
-    with atomic_writer(out) as file:
+    with atomic_writer(out) as file:  # a place that cannot be written is refused before the search
+        if sys.stderr.isatty():
+            print_stderr("looking at I2C adapters, serial ports and MAVLink, up to 5 s ...")
+        found = search(clock, LinuxBus)
+        print_stdout("\n".join(found.lines()))
+        text = configuration(found, options, out, is_root=is_root)
         file.write(text)
     print_stdout(f"{out} is written; what dronebms check prints of it:\n")
     print_check(out, validated(Config, text, str(out)))
-    start = "systemctl enable --now dronebms" if out == _SYSTEM else f"dronebms run -c {out}"
+    start = (
+        "systemctl enable --now dronebms"
+        if out == _SYSTEM
+        else f"dronebms run -c {quote(str(out))}"
+    )
     print_stdout(f"\nstart it: {start}")
     return DONE
 
@@ -261,7 +266,7 @@ def _text(answers: Answers, out: Path, *, is_root: bool) -> str:
     socket = Path(STATUS_SOCKET) if is_root else folder / "status.sock"
     values = answers.values
     lines = [
-        f"# Configuration of dronebms. Check it: dronebms check -c {out}",
+        f"# Configuration of dronebms. Check it: dronebms check -c {quote(str(out))}",
         "# After a change: systemctl reload dronebms",
     ]
     for number, pack in enumerate(answers.packs):
@@ -279,7 +284,7 @@ def _text(answers: Answers, out: Path, *, is_root: bool) -> str:
         "[state]",
         _row("dir", str(folder), "what is learned of packs, pack history"),
         "",
-        "# [[limit]] rows change the table that dronebms check --limits prints.",
+        f"# [[limit]] rows change a table: dronebms check --limits -c {quote(str(out))}",
         f"{'# [[action]]':{_COLUMN}} # acts on the vehicle; nothing does without a row",
         _row("on", None, "a limit, or a severity", "cell_critical"),
         _row("do", None, "reduce, return, land", "return"),
@@ -293,9 +298,13 @@ def _battery(pack: Pack, values: Mapping[str, str], *, first: bool) -> Sequence[
         rows.append(f"address = {pack.address:#04x}")
     if pack.bus.startswith(SIMULATED):
         return rows
+    # A monitor of the autopilot has neither cells nor a rated capacity.
+    is_monitor = pack.bus.startswith(_VEHICLE)
+    cells = "needed: a monitor measures the pack alone" if is_monitor else "else the gauge's"
+    capacity = "else estimated" if is_monitor else "else the gauge's"
     data = (
-        _row("cells", values.get("cells"), "else the gauge's", "6"),
-        _row("capacity_mah", values.get("capacity_mah"), "else the gauge's", "16000"),
+        _row("cells", values.get("cells"), cells, "6"),
+        _row("capacity_mah", values.get("capacity_mah"), capacity, "16000"),
         _row("chemistry", values.get("chemistry"), "lipo, lihv, li-ion, lifepo4", "lipo"),
     )
     return [*rows, *(row for row in data if first or not row.startswith("#"))]

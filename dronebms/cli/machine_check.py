@@ -25,7 +25,9 @@ from dronebms.cli.devices import (
     serial_ports,
 )
 from dronebms.core.clock import Clock, date_s
+from dronebms.core.disk import real_path
 from dronebms.core.report import ActionKind
+from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.checkpoint import CHECKPOINT
@@ -40,6 +42,7 @@ _RESOLVE_S, _STEP_S = 5.0, 0.05
 _CONNECT_S = 2.0
 _MB = 1e6
 _IFF_UP = 1  # of if.h
+_MODEMS = "ModemManager"  # opens serial ports to look for modems
 _STOP = "sudo systemctl stop dronebms"
 _PROCESS = re.compile(r"\(process (\d+)\)")
 
@@ -62,6 +65,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
     found = [
         *_batteries(config),
         *_links(config, clock),
+        *_unexpanded(config),
         *_folders(config),
         *_date(config),
         *_outputs(config, clock),
@@ -148,6 +152,8 @@ def _ending(holder: str) -> str:
     """Command that ends the program that uses a pack or a port."""
     if "dronebms run" in holder:
         return _STOP
+    if holder.startswith(_MODEMS):  # it would be there again after the next start
+        return f"sudo systemctl disable --now {_MODEMS}"
     found = _PROCESS.search(holder)
     return "end that program" if found is None else f"sudo kill {found[1]}"
 
@@ -284,6 +290,19 @@ def _has_route(host: str) -> bool:
 # ---------------------------------------------------------------------- folders, outputs
 
 
+def _unexpanded(config: Config) -> Iterator[Finding]:
+    """Paths that a shell would change: the service makes a folder with the name ~."""
+    written = [
+        ("recording", "dir", config.recording and config.recording.dir, STATE_DIR),
+        ("state", "dir", config.state and config.state.dir, STATE_DIR),
+        ("status", "socket", config.status and config.status.socket, STATUS_SOCKET),
+    ]
+    for section, key, path, usual in written:
+        if path and path.startswith(("~", "$")):
+            text = f"{path} is taken as it is written: ~ and $ have no meaning there"
+            yield Finding(section, text, f'{key} = "{usual}"', works=True)
+
+
 def _folders(config: Config) -> Iterator[Finding]:
     if config.recording is not None:
         wrong = _unwritable(config.recording.folder)
@@ -318,7 +337,8 @@ def _date(config: Config) -> Iterator[Finding]:
 def _unwritable(folder: Path) -> Trouble | None:
     """Why a folder can be neither written nor made, `None` if it can."""
     nearest = folder
-    while not nearest.exists() and nearest != nearest.parent:
+    # A link in a circle or to nothing is there, and leads nowhere.
+    while not (nearest.exists() or nearest.is_symlink()) and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
         return f"{nearest} is no folder", "a folder in its place"
@@ -327,7 +347,7 @@ def _unwritable(folder: Path) -> Trouble | None:
     if os.access(nearest, os.W_OK | os.X_OK):
         return None
     if os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        place = nearest.resolve()
+        place = real_path(nearest)
         disk = next(one for one in (place, *place.parents) if one.is_mount())
         return f"{folder}: read-only file system", f"sudo mount -o remount,rw {disk}"
     text = f"{folder} cannot be {'written' if nearest == folder else 'made'}: no permission"
@@ -336,7 +356,7 @@ def _unwritable(folder: Path) -> Trouble | None:
 
 def _is_pseudo(folder: Path) -> bool:
     """Whether a folder is in /proc or /sys, which take no files whatever their mode is."""
-    return folder.resolve().parts[1:2] in (("proc",), ("sys",))
+    return real_path(folder).parts[1:2] in (("proc",), ("sys",))
 
 
 def _free_mb(folder: Path) -> float:

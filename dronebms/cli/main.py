@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -53,6 +54,7 @@ def _run(argv: Sequence[str] | None) -> int:
         logging.lastResort.setFormatter(PrintableFormatter())
     try:
         options = parser(COMMANDS).parse_args(argv)
+        _check_current_folder()
         code: int = options.run(options)
         sys.stdout.flush()
     except (DroneBmsError, BatteryError) as error:
@@ -70,6 +72,20 @@ def _run(argv: Sequence[str] | None) -> int:
         print_stderr(f"{place} cannot be written: {error.strerror}")
         return FAILED
     return code
+
+
+def _check_current_folder() -> None:
+    """Refuse a folder that was deleted: relative paths, and libraries, have no place there.
+
+    Raises:
+        ConfigError: the current folder does not exist.
+    """
+    from dronebms.core.errors import ConfigError
+
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise ConfigError(f"the current folder cannot be used: {error.strerror}") from error
 
 
 def start_quickly() -> None:

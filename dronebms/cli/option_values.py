@@ -40,6 +40,13 @@ def seed(text: str) -> int:
     return int(text)
 
 
+def text_option(text: str) -> str:
+    """A text; an empty one, as of a variable that is not set, would count as no option."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a text that is not empty")
+    return text
+
+
 def name(text: str) -> str:
     """A name of a pack, a model or a vehicle."""
     if not text.strip() or len(text) > MAX_NAME or not text.isprintable():
@@ -109,12 +116,19 @@ def path_option(text: str) -> Path:
     """A path; an empty one, as of a variable that is not set, would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path")
+    if text == "~" or text.startswith("~/"):  # as of --out=~/x, which a shell leaves as it is
+        raise argparse.ArgumentTypeError("~ is not expanded here: write the whole path")
     return Path(text)
 
 
 def output_option(text: str) -> Path:
     """A file that is written; - is stdout."""
     return STDOUT if text == "-" else path_option(text)
+
+
+def stream_option(text: str) -> str:
+    """A file that is written, or - for stdout, as a text."""
+    return text if text == "-" else str(path_option(text))
 
 
 def file_option(text: str) -> Path:

@@ -24,6 +24,7 @@ from smartbattery.multiplexer import ADDRESSES as MUXES
 from smartbattery.multiplexer import CHANNELS
 from smartbattery.profiles import PROFILES
 from smartbattery.registers import ADDRESS, CELLS
+from smartbattery.snapshot import MAX_CELLS
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -73,7 +74,26 @@ class _Parser(argparse.ArgumentParser):
         options, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"{_UNRECOGNIZED}{' '.join(rest)}")
+        self._check_pairs(options)
         return options, rest
+
+    def _check_pairs(self, options: argparse.Namespace) -> None:
+        """Refuse an option that would have no effect with, or without, another one."""
+        command = self.prog.rpartition(" ")[2]
+        actions = self._option_string_actions
+        given = {
+            name
+            for name, action in actions.items()
+            if getattr(options, action.dest, action.default) != action.default
+        }
+        for row in PAIRS:
+            others = given.intersection(row.others.split())
+            if row.command != command or row.name not in given:
+                continue
+            if row.together and not others:
+                self.error(f"{row.name} needs {row.others.replace(' ', ' or ')}")
+            if not row.together and others:
+                self.error(f"{min(others)} has no effect with {row.name}")
 
     def error(self, message: str) -> NoReturn:
         """End with one sentence, which names the nearest command or option of a mistyped one."""
@@ -133,7 +153,7 @@ class Option:
         """Add the option to the parser of a command."""
         kinds: dict[object, dict[str, Any]] = {
             bool: {"action": "store_true"},
-            list: {"action": "append", "default": []},
+            list: {"action": "append", "default": [], "type": values.text_option},
             values.optional: {"nargs": "?"},
         }
         choice = "choices" if isinstance(self.kind, tuple) else "type"
@@ -142,6 +162,16 @@ class Option:
         settings |= kinds.get(self.kind, {choice: self.kind})
         given = {key: value for key, value in settings.items() if value is not None}
         command.add_argument(*self.names.split(), **given)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An option of a command that excludes others, or with `together` needs one of them."""
+
+    command: str
+    name: str
+    others: str  # separated by blanks
+    together: bool = False
 
 
 # fmt: off
@@ -193,8 +223,8 @@ PAGES = (
 )
 
 OPTIONS = (
-    Option("--flight", "sim", "a shipped flight or a TOML file (survey)", "NAME", default="survey"),
-    Option("--flight", "sitl", "a shipped flight or a TOML file (the configured pack, else survey)", "NAME"),
+    Option("--flight", "sim", "a shipped flight or a TOML file (survey)", "NAME", values.text_option, "survey"),
+    Option("--flight", "sitl", "a shipped flight or a TOML file (the configured pack, else survey)", "NAME", values.text_option),
     Option("--speed", "sim", "times real time, or max (1)", "X", values.speed, 1.0),
     Option("--duration", "sim sitl campaign", "stop after this many seconds of flight", "S", values.positive),
     Option("--seed", "sim sitl", "same seed, same flight (1)", "N", values.seed, 1),
@@ -206,27 +236,27 @@ OPTIONS = (
     Option("--json", "sim sitl status", "print the predictions, one JSON line a second", kind=bool),
     Option("--listen", "web", f"address of the page ({_PAGE[0]}:{_PAGE[1]}); any but this computer's own needs --token", "HOST:PORT", values.listen, _PAGE),
     Option("--token", "web", "file with a word of 16 characters or more that opens the page, as ?token= in its URL", "FILE", values.path_option),
-    Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL"),
+    Option("--mavlink", "sim", f"MAVLink output ({DEMO_URL}; none with --speed max), or none", "URL", values.text_option),
     Option("--record", "sim sitl", "record the transfers for dronebms replay", "FILE", values.file_option),
-    Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", required=True),
+    Option("--vehicle", "sitl", "link to the simulated vehicle: udpin:HOST:PORT, udpout:HOST:PORT or tcp:HOST:PORT", "URL", values.text_option, required=True),
     Option("-c --config", "run check", "configuration file", "FILE.toml", values.path_option, required=True),
     Option("-c --config", "sitl", "fly the service of this configuration: limits, actions, recording", "FILE.toml", values.path_option),
-    Option("--vehicle", "check", "compare the parameters of the vehicle at this link", "URL"),
+    Option("--vehicle", "check", "compare the parameters of the vehicle at this link", "URL", values.text_option),
     Option("--set", "check", "with --vehicle: correct wrong parameters, on the ground", kind=bool),
     Option("--defaults", "init", "ask nothing: what is found, else a virtual pack", kind=bool),
     Option("-o --out", "init", "output file", "FILE.toml", values.file_option),
     Option("--force", "init", "replace an existing file", kind=bool),
-    Option("--bus", "init", "/dev/i2c-N, mavlink:ID (a monitor of the autopilot), dronecan:URL#ID or sim:SCENARIO", "BUS"),
+    Option("--bus", "init", "/dev/i2c-N, mavlink:ID (a monitor of the autopilot), dronecan:URL#ID or sim:SCENARIO", "BUS", values.text_option),
     Option("--cells", "init", "cells in series", "N"),
     Option("--capacity-mah", "init", "rated capacity", "MAH"),
     Option("--chemistry", "init", None, kind=tuple(row.name for row in CHEMISTRIES)),
-    Option("--url", "init", "link to the flight controller: udpout:HOST:PORT, udpin:, tcp: or serial:PATH[:BAUD]", "URL"),
+    Option("--url", "init", "link to the flight controller: udpout:HOST:PORT, udpin:, tcp: or serial:PATH[:BAUD]", "URL", values.text_option),
     Option("--vehicle-name", "init", "name of the vehicle, whose flights share their usual power", "NAME", values.name),
     Option("-o --out", "ardupilot-script", "output folder (.)", "DIR", values.path_option, Path()),
     Option("--force", "ardupilot-script", "replace a modified driver", kind=bool),
     Option("--limits", "check", "print every limit", kind=bool),
     Option("--log", "run", "format of the log (text)", kind=("text", "json"), default="text"),
-    Option("--bus", "probe", "/dev/i2c-N, sim:SCENARIO or a recording of --record", "BUS"),
+    Option("--bus", "probe", "/dev/i2c-N, sim:SCENARIO or a recording of --record", "BUS", values.text_option),
     Option("--gauge", "probe", "profile of the gauge (auto)", kind=(AUTO, *(row.name for row in PROFILES)), default=AUTO),
     Option("--address", "probe", "7-bit address of the gauge (0x0b)", "N", values.between(0x03, 0x77), ADDRESS),
     Option("--cells", "probe", "cells in series, to compare with", "N", values.between(1, len(CELLS))),
@@ -239,11 +269,11 @@ OPTIONS = (
     Option("--scan", "probe", "find the packs on every /dev/i2c-*", kind=bool),
     Option("--mux", "probe", "with --scan: also behind multiplexers", kind=bool),
     Option("flight", "replay report plot", None, "FLIGHT", values.path_option),
-    Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl"),
+    Option("--out", "replay", "output file of the predictions; - is stdout", "P.jsonl", values.stream_option),
     Option("--battery", "replay report plot packs", "number of the battery in an autopilot's log (1)", "N", values.between(1, _MAX_BATTERIES), 1),
     Option("-o --out", "report", "output file; - is stdout", "FILE.html", values.output_option, required=True),
     Option("-o --out", "plot", "output file", "FILE.png|FILE.svg", values.path_option, required=True),
-    Option("--cells", "replay report plot packs", "cells in series", "N", int),
+    Option("--cells", "replay report plot packs", "cells in series", "N", values.between(1, MAX_CELLS)),
     Option("--capacity-mah", "replay report plot packs", "rated capacity", "MAH", values.positive),
     Option("--chemistry", "replay report plot packs", None, kind=tuple(row.name for row in CHEMISTRIES)),
     Option("--cell", "replay report plot packs", "type of the cells, if their curve was measured", "TYPE", values.name),
@@ -263,17 +293,27 @@ OPTIONS = (
     Option("--add", "packs", "add a recorded flight to the pack history, once; may be repeated", "FLIGHT", list),
     Option("--json", "packs", "print one JSON line per pack", kind=bool),
     Option("--csv", "packs", "write the flights as CSV; - is stdout", "FILE", values.output_option),
-    Option("--database", "packs", "read the database of a fleet instead (extra fleet)", "URL"),
+    Option("--database", "packs", "read the database of a fleet instead (extra fleet)", "URL", values.text_option),
     Option("--export", "packs", "write everything that was learned, and the history, to one file for another computer; - is stdout", "FILE", values.output_option),
     Option("--import", "packs", "merge such a file: of a pack that both know, the state after more flights stays", "FILE", values.path_option),
-    Option("--push", "packs", "copy the flights to the database of a fleet; duplicates are skipped", "URL"),
-    Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO"),
+    Option("--push", "packs", "copy the flights to the database of a fleet; duplicates are skipped", "URL", values.text_option),
+    Option("scenario", "campaign", "a shipped flight or a TOML file", "SCENARIO", values.text_option),
     Option("--runs", "campaign", "number of seeds", "N", values.between(1, _MAX_RUNS), required=True),
     Option("--seed", "campaign", "first seed (1)", "FIRST", values.seed, 1),
     Option("--jobs", "campaign", "parallel processes (all cores)", "J", values.between(1, _MAX_JOBS)),
     Option("--out", "campaign", "results file (campaign-SCENARIO.jsonl)", "FILE", values.file_option),
     Option("--json", "campaign", "print the table as one JSON object", kind=bool),
     Option("--scheduler", "campaign", "use the workers of this Dask scheduler", "tcp://HOST:PORT", values.scheduler),
+)
+
+PAIRS = (
+    Pair("status", "--json", "--plain --bell"),
+    Pair("probe", "--scan", "--watch --record --cells --hover-a --gauge --mux-address --mux-channel"),
+    Pair("probe", "--mux", "--scan", together=True),
+    Pair("check", "--set", "--vehicle", together=True),
+    Pair("check", "--vehicle", "--limits"),
+    Pair("campaign", "--scheduler", "--jobs"),
+    Pair("packs", "--database", "--add --import"),
 )
 # fmt: on
 

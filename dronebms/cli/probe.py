@@ -36,10 +36,7 @@ def probe(options: argparse.Namespace) -> int:
     if options.scan:
         return _scan(options, clock)
     channel = options.mux_address, options.mux_channel
-    if options.bus is None:
-        raise ConfigError("--bus is missing; --scan lists the buses with a pack")
-    if options.bus.startswith(battery_address.PREFIX):
-        raise ConfigError("probe reads gauges on SMBus; run and status show a DroneCAN pack")
+    _refuse_bus(options.bus)
     if channel.count(None) == 1:
         raise ConfigError("--mux-address and --mux-channel need each other")
     place = Place(options.bus, options.address, options.gauge, None if None in channel else channel)
@@ -66,6 +63,20 @@ def probe(options: argparse.Namespace) -> int:
                     print(render(readout, bus, warnings, console), flush=True)
             more = options.watch and prober.wait()
     return code
+
+
+def _refuse_bus(bus: str | None) -> None:
+    """Refuse a bus that is missing or has no gauge on SMBus.
+
+    Raises:
+        ConfigError: for such a bus.
+    """
+    if bus is None:
+        raise ConfigError("--bus is missing; --scan lists the buses with a pack")
+    others = {battery_address.PREFIX: "a DroneCAN pack", "mavlink:": "an autopilot's monitor"}
+    for start, what in others.items():
+        if bus.startswith(start):
+            raise ConfigError(f"probe reads gauges on SMBus; run and status show {what}")
 
 
 def _scan(options: argparse.Namespace, clock: Clock) -> int:

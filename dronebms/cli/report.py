@@ -16,6 +16,7 @@ from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import UnchangedMemory
+from dronebms.flightlogs import refuse_output
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
@@ -133,8 +134,7 @@ def _check_output(options: argparse.Namespace, endings: Sequence[str], hint: str
         ConfigError: the name has another ending, or the output is the flight.
     """
     out = options.out
-    if options.flight.exists() and out.exists() and options.flight.samefile(out):
-        raise ConfigError(f"{out} is the flight itself and is not overwritten")
+    refuse_output(out, options.flight)
     is_stream = out.exists() and not out.is_file() and not out.is_dir()
     if not is_stream and out.suffix.lower().removeprefix(".") not in endings:
         names = " or ".join(f".{ending}" for ending in endings)

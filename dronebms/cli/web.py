@@ -9,7 +9,7 @@ from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
 from dronebms.core.optional import needed_by
 from dronebms.telemetry.status_socket import read_status
-from dronebms.web.access import listen, own_names, read_token
+from dronebms.web.access import listen, own_names, page_hosts, read_token
 
 
 def web(options: argparse.Namespace) -> int:
@@ -20,13 +20,16 @@ def web(options: argparse.Namespace) -> int:
     """
     with needed_by("web needs", "web"):
         from dronebms.web.server import serve  # noqa: PLC0415 - of the extra
-    token = None if options.token is None else read_token(options.token)
+    notices: list[str] = []
+    token = None if options.token is None else read_token(options.token, notices.append)
     host, port = options.listen
     with listen(host, port, token) as listener:
-        address, bound, *_ = listener.getsockname()
-        shown = f"[{address}]" if ":" in address else address
+        bound = listener.getsockname()[1]
         hint = "" if token is None else "?token=..."
-        print_stderr(f"page at http://{shown}:{bound}/{hint}, Ctrl-C ends it")
+        places = " or ".join(f"http://{shown}:{bound}/{hint}" for shown in page_hosts(listener))
+        print_stderr(f"page at {places}, Ctrl-C ends it")
+        for notice in notices:
+            print_stderr(notice)
         clock = SystemClock()
         reports = partial(read_status, options.socket, clock)
         asyncio.run(serve(listener, reports, clock, token, own_names(host)))

@@ -18,13 +18,15 @@ from contextlib import contextmanager
 from io import BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
 
-from dronebms.core.disk import not_written, sync_folder, write_all
+from dronebms.core.disk import not_written, real_path, sync_folder, write_all
 from dronebms.core.errors import ConfigError
 
 _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have 255 bytes
 _RANDOM_BYTES = 4
+# Beginnings of a recording of a run, and of one of a probe.
+RECORDED_RUN, RECORDED_PROBE = b"dronebms-recording", b"dronebms-probe"
 # Beginnings of files that no output replaces: a database (pack history, queue), a recording.
-_RECORDED = (b"SQLite format 3\0", b"dronebms-recording", b"dronebms-probe")
+_RECORDED = (b"SQLite format 3\0", RECORDED_RUN, RECORDED_PROBE)
 PART = ".part"  # ends a temporary name
 
 
@@ -52,7 +54,7 @@ def atomic_writer(path: Path, *, is_recording: bool = False) -> Iterator[TextIOW
         else:
             if not is_recording and _is_recorded(path):
                 raise ConfigError(f"{path} cannot be written: it is a database or a recording")
-            with _renamed_to(path.resolve()) as file:
+            with _renamed_to(real_path(path)) as file:
                 yield file
     except BrokenPipeError:
         raise  # the reader of a pipe has closed it: the command line handles that
@@ -64,6 +66,8 @@ def atomic_writer(path: Path, *, is_recording: bool = False) -> Iterator[TextIOW
 def _renamed_to(path: Path) -> Iterator[TextIOWrapper]:
     if path.is_dir():
         raise ConfigError(f"{path} cannot be written: it is a directory")
+    if path.is_symlink():
+        raise ConfigError(f"{path} cannot be written: {os.strerror(errno.ELOOP)}")
     part, raw = _new_part(path)
     try:
         with TextIOWrapper(BufferedWriter(raw), encoding="utf-8", newline="\n") as file:
@@ -96,7 +100,7 @@ def created(path: Path, data: bytes) -> FileIO:
         FileExistsError: there is one of that name.
         OSError: it cannot be written; nothing is left of it.
     """
-    if path.exists():
+    if path.exists() or path.is_symlink():  # a rename would replace a link that leads nowhere
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     part, file = _new_part(path)
     try:

@@ -26,6 +26,14 @@ def not_written(path: Path, error: OSError) -> ConfigError:
     return kind(f"{path} cannot be written: {error.strerror or error}")
 
 
+def real_path(path: Path) -> Path:
+    """The path with its symbolic links resolved; absolute only, where they lead in a circle."""
+    try:
+        return path.resolve()
+    except RuntimeError:  # Python raises it for a circle, from 3.13 on it returns the path
+        return path.absolute()
+
+
 def write_all(file: int, data: bytes, at: int | None = None) -> None:
     """Write all of the data, at an offset or at the file's position; raises OSError."""
     rest = memoryview(data)

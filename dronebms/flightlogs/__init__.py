@@ -6,7 +6,7 @@
 
 from dronebms.flightlogs.csv_log import read_csv_log
 from dronebms.flightlogs.flight_log import FlightLog, resolution_of
-from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions
+from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, refuse_output
 from dronebms.flightlogs.source import FlightSource
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "FlightOptions",
     "FlightSource",
     "read_csv_log",
+    "refuse_output",
     "resolution_of",
 ]

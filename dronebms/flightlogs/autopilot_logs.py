@@ -25,7 +25,7 @@ from dronebms.flightlogs.flight_log import (
     notes_on_times,
 )
 from dronebms.flightlogs.messages import BatteryLog, table
-from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data
+from dronebms.flightlogs.sidecar import FlightOptions, read_pack_data, sidecar_of
 from dronebms.flightlogs.units import check_units
 
 _READERS = {
@@ -58,7 +58,7 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
         logged["cells"] = max(cells)
     else:  # without cells there is no gauge: the percentage is counted from a parameter
         columns = {name: row for name, row in columns.items() if name != "gauge_soc_pct"}
-    pack_data = read_pack_data(path, path.with_suffix(".json"), options, logged)
+    pack_data = read_pack_data(path, sidecar_of(path), options, logged)
     check_cells(columns, pack_data.cells, path, found.cell_slots)
     check_units(columns, pack_data, path)
     notes = (

@@ -28,7 +28,13 @@ from dronebms.flightlogs.flight_log import (
     notes_on,
     notes_on_times,
 )
-from dronebms.flightlogs.sidecar import NO_OPTIONS, FlightOptions, read_pack_data
+from dronebms.flightlogs.sidecar import (
+    LOG_ENDINGS,
+    NO_OPTIONS,
+    FlightOptions,
+    read_pack_data,
+    sidecar_of,
+)
 from dronebms.flightlogs.units import check_units
 
 _REQUIRED = ("t_s", "voltage_v", "current_a")
@@ -45,7 +51,7 @@ def read_csv_log(path: Path, options: FlightOptions = NO_OPTIONS) -> FlightLog:
     name = stem_of(path)
     columns, samples = _read_table(path)
     notes = notes_on_times(columns["t_s"], samples, path)
-    pack_data = read_pack_data(path, path.with_name(f"{name}.json"), options)
+    pack_data = read_pack_data(path, sidecar_of(path), options)
     check_cells(columns, pack_data.cells, path)
     check_units(columns, pack_data, path)
     return FlightLog(name, pack_data, columns, (*notes, *notes_on(columns, path)))
@@ -60,7 +66,7 @@ def stem_of(path: Path) -> str:
     for ending in (".csv.gz", ".csv"):
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
-    endings = ".csv, .csv.gz, .bin, .ulg and .tlog"
+    endings = f"{', '.join(LOG_ENDINGS[:-1])} and {LOG_ENDINGS[-1]}"
     raise FlightLogError(f"{path} is not a recording, and its name ends in none of {endings}")
 
 

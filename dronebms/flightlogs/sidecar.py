@@ -26,6 +26,7 @@ from pydantic import (
 
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.chemistry import LIHV, chemistry_of
+from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import MAX_NAME, PackData
@@ -49,6 +50,7 @@ class FlightOptions:
 
 
 NO_OPTIONS = FlightOptions()
+LOG_ENDINGS = (".csv", ".csv.gz", ".bin", ".ulg", ".tlog")
 OPTIONS = {"vehicle": "--vehicle-name"}  # where they have another name
 
 
@@ -110,6 +112,29 @@ class Sidecar(BaseModel):
     def _cutoff(cls, value: float, info: ValidationInfo) -> float:
         chemistry = chemistry_of(info.data.get("chemistry", LIHV.name))
         return _within(value, CELLS[0].low, chemistry.full_cell_v, "V", ("mV", 0.001))
+
+
+def sidecar_of(log: Path) -> Path:
+    """Path of the sidecar of a flight log, whether there is one or not."""
+    name = log.name
+    if name.lower().endswith(".gz"):
+        name = name[: -len(".gz")]
+    return log.parent / f"{Path(name).stem}.json"
+
+
+def refuse_output(out: Path, flight: Path) -> None:
+    """Refuse an output that would replace a flight or its sidecar, or become its sidecar.
+
+    Raises:
+        ConfigError: the output is one of the two.
+    """
+    parts = [(flight, "the flight itself")]
+    if flight.name.lower().endswith(LOG_ENDINGS):  # a recording has none
+        parts.append((sidecar_of(flight), f"the sidecar of {flight}"))
+    for file, what in parts:
+        is_same = out.exists() and file.exists() and out.samefile(file)
+        if is_same or real_path(out) == real_path(file):
+            raise ConfigError(f"{out} is {what} and is not overwritten")
 
 
 def read_pack_data(

@@ -225,7 +225,11 @@ def is_ordered(flights: Sequence[FlightRecord], *, is_merged: bool) -> bool:
         flights: some or all of it.
         is_merged: whether it has flights of several databases.
     """
-    return not is_merged or all(flight.started_unix_s is not None for flight in flights)
+    return (
+        not is_merged
+        or len(flights) <= 1
+        or all(flight.started_unix_s is not None for flight in flights)
+    )
 
 
 def record_of(values: object) -> FlightRecord:

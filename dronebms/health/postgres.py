@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dronebms.core.errors import ConfigError
@@ -46,6 +46,8 @@ class PostgresDatabase:
             raise ConfigError(
                 f"{kind!r} is not a supported database: a wrong host or port in its URL"
             ) from error
+        except ArgumentError as error:  # no URL; the text may have a password
+            raise ConfigError("a wrong URL: expected postgresql://USER@HOST/NAME") from error
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigError(f"{kind!r} is not a supported database: {error}") from error
         self.name = self._engine.url.render_as_string(hide_password=True)

@@ -4,6 +4,7 @@
 import json
 from pathlib import Path
 
+from dronebms.core.atomic_file import RECORDED_RUN
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.probe.place import HOLDER, Place
@@ -11,6 +12,7 @@ from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError
 
 MAGIC = b"dronebms-probe 1\n"
+_EXPECTED = f"expected /dev/i2c-N, sim:SCENARIO or a recording of {HOLDER}"
 _MAX_BYTES = 64 << 20  # of a recording: a readout has some 10 kB
 
 
@@ -30,12 +32,14 @@ def read_recording(path: Path) -> tuple[Place, list[Transfer]]:
         data = read_bytes(path, _MAX_BYTES)
     except BoundError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such bus or file; {_EXPECTED}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if data.startswith(RECORDED_RUN):
+        raise ConfigError(f"{path} is the recording of a flight: see dronebms replay")
     if not data.startswith(MAGIC):
-        raise ConfigError(
-            f"{path} is no bus: expected /dev/i2c-N, sim:SCENARIO or a recording of {HOLDER}"
-        )
+        raise ConfigError(f"{path} is no bus: {_EXPECTED}")
     rows = []
     for number, line in enumerate(data.split(b"\n")[1:-1], start=2):
         try:

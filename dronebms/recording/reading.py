@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+from dronebms.core.atomic_file import RECORDED_PROBE
 from dronebms.core.bounded_input import MAX_ROWS, Window, open_regular
 from dronebms.core.errors import ConfigError, RecordingError
 from dronebms.core.flight_plan import FlightPlan
@@ -40,6 +41,8 @@ def is_recording(path: Path) -> bool:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     if begin == OLD_MAGIC:
         raise ConfigError(f"{path} is a recording of format 1; only format 2 is read")
+    if begin.startswith(RECORDED_PROBE):
+        raise ConfigError(f"{path} is the recording of a readout: see dronebms probe --bus FILE")
     return begin == MAGIC
 
 

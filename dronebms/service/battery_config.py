@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from dronebms.core.chemistry import chemistry_of
+from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError, LinkError
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import PackData
@@ -294,7 +295,7 @@ class BatteryConfig(Section):
     @property
     def adapter(self) -> str:
         """The device, with symbolic links resolved."""
-        return str(Path(self.bus).resolve())
+        return str(real_path(Path(self.bus)))
 
     def pack_data(self) -> PackData:
         """Rated data of the pack, as far as it is configured."""

@@ -5,12 +5,15 @@ Without a token the page is for this computer alone. A token comes once in the U
 cookie, or with each request in the header `Authorization: Bearer TOKEN`.
 """
 
+import fcntl
 import hmac
 import socket
-from collections.abc import Collection
+import stat
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from shlex import quote
 
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.errors import ConfigError
@@ -22,6 +25,8 @@ _LOCAL = "localhost"
 _USER_TIMEOUT_MS = 20_000
 _PROBE_S = 5  # of an idle connection
 _BACKLOG = 64
+_SIOCGIFADDR, _IFREQ = 0x8915, 40  # Linux
+_OTHERS = 0o007  # permissions of others; systemd gives a credential to a group
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +57,31 @@ class Token:
         return hmac.new(self.secret.encode(), what.encode(), "sha256").hexdigest()
 
 
-def read_token(path: Path) -> Token:
+def read_token(path: Path, warn: Callable[[str], None]) -> Token:
     """Token of a file: one word of at least 16 characters.
+
+    Args:
+        path: of the file.
+        warn: receives a sentence if other users can use the file.
 
     Raises:
         ConfigError: the file cannot be read or has no such word.
     """
     try:
         text = read_bytes(path, _MOST_BYTES).decode("ascii").strip()
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
         raise ConfigError(f"--token {path}: {error.strerror}") from error
     except (BoundError, UnicodeDecodeError):
-        text = ""  # is no word
+        text, mode = "", 0  # is no word
     if len(text) < _LEAST_CHARS or not text.isprintable() or " " in text:
         raise ConfigError(
             f"--token {path}: expected one ASCII word of {_LEAST_CHARS} characters or more"
+        )
+    if mode & _OTHERS:
+        warn(
+            f"the token {path} can be used by other users (mode {mode:04o}): "
+            f"chmod 600 {quote(str(path))}"
         )
     return Token(text)
 
@@ -102,6 +117,26 @@ def listen(host: str, port: int, token: Token | None) -> socket.socket:
         listener.close()
         raise _unusable(host, port, error) from error
     return listener
+
+
+def page_hosts(listener: socket.socket) -> list[str]:
+    """Hosts of the page's URL: those of this computer where it listens on every address.
+
+    0.0.0.0 is no address that a phone can open. Without a network it is the name of the computer.
+    """
+    address = str(listener.getsockname()[0])
+    if not ip_address(address).is_unspecified:
+        return [f"[{address}]" if ":" in address else address]
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            try:  # netdevice(7): the address stands at byte 20 of struct ifreq
+                row = fcntl.ioctl(any_socket, _SIOCGIFADDR, name.encode().ljust(_IFREQ, b"\0"))
+            except OSError:
+                continue  # an interface without an address
+            found.append(socket.inet_ntoa(row[20:24]))
+    others = [host for host in found if not ip_address(host).is_loopback]
+    return others or [socket.gethostname()]
 
 
 def _unusable(host: str, port: int, error: OSError) -> ConfigError:

@@ -572,8 +572,6 @@ def test_check_names_every_error_at_once(
     assert main(["check", "-c", str(path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
     path.write_text('[[battery]]\nbus = "sim:hover"\n', encoding="utf-8")
-    assert main(["check", "-c", str(path), "--set"]) == 2
-    assert capsys.readouterr().err == "dronebms: --set needs --vehicle\n"
     assert main(["check", "-c", str(path), "--vehicle", "carrier-pigeon:1"]) == 2
 
 

@@ -118,6 +118,16 @@ def test_an_option_answers_for_what_was_found() -> None:
     assert (config.vehicle_link.url, config.vehicle.name) == ("tcp:10.0.0.1:5760", "5")
 
 
+def test_a_pack_without_a_gauge_is_not_promised_the_values_of_one() -> None:
+    found = Found(autopilot=AUTOPILOT)
+    given = options(bus="mavlink:0", cells="6")
+    text = configuration(found, given, Path("x.toml"), is_root=True)
+    assert "gauge" not in text
+    assert "else the gauge's" in configuration(
+        Found((PACK,)), options(), Path("x.toml"), is_root=True
+    )
+
+
 def test_a_virtual_pack_is_never_configured_for_a_vehicle_by_itself() -> None:
     with pytest.raises(ConfigError, match="no pack was found for the autopilot"):
         written(Found(autopilot=AUTOPILOT))

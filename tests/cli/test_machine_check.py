@@ -284,6 +284,9 @@ def mends(text: str) -> list[str]:
         (f'{VIRTUAL}[charger]\ncommand = ["no-such"]\n', 'command = ["/path/to/program"]'),
         (f'{VIRTUAL}[mqtt]\nhost = "127.0.0.1"\nca = "/none"\n', "ls -l /none"),
         (f'{VIRTUAL}[mqtt]\nhost = "no-such.invalid"\n', "getent hosts no-such.invalid"),
+        (f'{VIRTUAL}[state]\ndir = "~/bms"\n', 'dir = "/var/lib/dronebms"'),
+        (f'{VIRTUAL}[recording]\nmax_mb = 50\ndir = "$HOME/bms"\n', 'dir = "/var/lib/dronebms"'),
+        (f'{VIRTUAL}[status]\nsocket = "~/s"\n', 'socket = "/run/dronebms/status.sock"'),
     ],
 )
 def test_each_finding_has_the_line_that_mends_it(text: str, mend: str) -> None:
@@ -334,6 +337,25 @@ def test_the_program_that_holds_a_port_is_named_with_the_line_that_ends_it(port:
             (line,) = found(text)
             assert line.endswith(f"(process {holder.pid})")
             assert mends(text) == [f"sudo kill {holder.pid}"]
+
+
+def test_a_service_that_would_come_back_is_disabled(port: str) -> None:
+    code = (
+        "import os, pathlib, sys\n"
+        "pathlib.Path('/proc/self/comm').write_text('ModemManager')\n"
+        f"file = os.open({port!r}, os.O_RDWR | os.O_NOCTTY)\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        (sys.executable, "-c", code), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        text = f'{VIRTUAL}[mavlink]\nurl = "serial:{port}:57600"\n'
+        (line,) = found(text)
+        assert f"ModemManager (process {holder.pid})" in line
+        assert mends(text) == ["sudo systemctl disable --now ModemManager"]
 
 
 def test_a_port_of_another_container_with_the_same_name_is_free(port: str) -> None:

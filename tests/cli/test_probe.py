@@ -163,7 +163,7 @@ def named(word: str) -> str:
         (("--bus", "sim:survey", "--address", "0x0c"), 1, "no pack at address 0x0c: "),
         (("--bus", "sim:survy"), 2, "did you mean survey?"),
         (("--bus", "sim:"), 2, "is not a scenario"),
-        (("--bus", "nowhere"), 2, "nowhere cannot be read: No such file"),
+        (("--bus", "nowhere"), 2, "nowhere: no such bus or file; expected /dev/i2c-N"),
         (("--bus", __file__), 2, "is no bus: expected /dev/i2c-N, sim:SCENARIO or a recording"),
         ((), 2, "--bus is missing; --scan lists the buses with a pack"),
         (

@@ -158,6 +158,10 @@ def test_the_demo_installs_what_it_needs_and_shows_what_it_downloads(tmp_path: P
     sizes = run(make, "demo-size", cwd=copy).stdout.split()
     assert int(sizes[0]) <= MOST_MB
     assert {"numpy", "pymavlink", "pydantic_core"} <= set(sizes)
+    moved = copy.rename(tmp_path / "my drone")
+    (line,) = run(make, "-n", "demo", cwd=moved).stdout.splitlines()
+    again = (*shlex.split(line), "--speed", "max", "--headless", "--duration", "3")
+    assert run(*again, cwd=moved).stdout.startswith("t=00:00:00  25.")
 
 
 @pytest.mark.slow

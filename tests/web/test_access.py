@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.errors import ConfigError
-from dronebms.web.access import Token, is_own_host, listen, own_names, read_token
+from dronebms.web.access import Token, is_own_host, listen, own_names, page_hosts, read_token
 
 SECRET = "-".join(("correct", "horse", "battery"))
 TOKEN = Token(SECRET)
@@ -69,16 +69,41 @@ def test_a_stalled_connection_is_given_up_by_the_kernel() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 20
 
 
+def test_a_page_on_every_address_is_shown_with_addresses_that_a_phone_can_open() -> None:
+    with closing(listen("0.0.0.0", 0, TOKEN)) as listener:  # noqa: S104 - with a token
+        hosts = page_hosts(listener)
+        port = listener.getsockname()[1]
+    assert hosts
+    assert not {"0.0.0.0", "127.0.0.1"} & set(hosts)  # noqa: S104 - compared
+    for host in hosts:
+        assert is_own_host(f"{host}:{port}", own_names("0.0.0.0"))  # noqa: S104 - compared
+    with closing(listen("127.0.0.1", 0, None)) as listener:
+        assert page_hosts(listener) == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602])
+def test_a_token_that_others_can_use_is_named_with_the_command(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "my token"
+    path.write_text(SECRET)
+    path.chmod(mode)
+    notices: list[str] = []
+    assert read_token(path, notices.append) == TOKEN
+    assert notices == [
+        f"the token {path} can be used by other users (mode {mode:04o}): chmod 600 '{path}'"
+    ]
+
+
 def test_a_token_is_one_long_word_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(f"{SECRET}\n")
-    assert read_token(path) == TOKEN
+    path.chmod(0o600)
+    assert read_token(path, pytest.fail) == TOKEN
     for text in ("", "short", "two words of some length", "pässwörter-mit-umlaut", "x" * 5000):
         path.write_text(text)
         with pytest.raises(ConfigError, match=f"^--token {path}: expected one ASCII word of 16 "):
-            read_token(path)
+            read_token(path, pytest.fail)
     with pytest.raises(ConfigError, match="No such file"):
-        read_token(tmp_path / "none")
+        read_token(tmp_path / "none", pytest.fail)
 
 
 def test_the_cookie_is_not_the_secret_and_belongs_to_one_token() -> None:

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -24,10 +25,11 @@ from dronebms.cli.packs.rows import PackRow, selected_rows
 from dronebms.cli.packs.tables import in_width, print_pack, tables
 from dronebms.cli.replay import flight_options
 from dronebms.core.clock import date_s
+from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.learned_export import EverythingLearned, read_everything
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
-from dronebms.flightlogs import NO_OPTIONS
+from dronebms.flightlogs import NO_OPTIONS, refuse_output
 from dronebms.health.sqlite import FILE
 
 _PIPE_COLUMNS = 1000  # no line breaks in a pipe
@@ -35,6 +37,7 @@ _PIPE_COLUMNS = 1000  # no line breaks in a pipe
 
 def packs(options: argparse.Namespace) -> int:
     """Add, copy or move flights and what was learned, name packs, and print the history."""
+    _refuse_outputs(options)
     memory = PackMemoryFolder(options.state_dir / LEARNED_FOLDER)
     _read_in(options, memory)
     damaged: list[str] = []
@@ -60,6 +63,25 @@ def packs(options: argparse.Namespace) -> int:
     for sentence in damaged:
         print_stderr(sentence)
     return FAILED if damaged and options.export is not None else DONE
+
+
+def _refuse_outputs(options: argparse.Namespace) -> None:
+    """Refuse an output that would replace an input or the other output.
+
+    Raises:
+        ConfigError: before anything is read or written.
+    """
+    outputs = [real_path(out) for out in (options.csv, options.export) if out is not None]
+    imported: Path | None = getattr(options, "import")
+    if len(outputs) > len(set(outputs)):
+        raise ConfigError("--csv and --export name the same file")
+    if options.json and STDOUT in (options.csv, options.export):
+        raise ConfigError("--json prints on stdout: name a file for --csv and --export")
+    for out in outputs:
+        for flight in options.add:
+            refuse_output(out, Path(flight))
+        if imported is not None and out == real_path(imported):
+            raise ConfigError(f"{out} is the file to import and is not overwritten")
 
 
 def _read_in(options: argparse.Namespace, memory: PackMemoryFolder) -> None:

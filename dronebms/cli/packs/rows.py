@@ -64,7 +64,7 @@ def selected_rows(
     if name is not None and len(names) != 1:
         found = f"{name!r} matches {'several packs' if names else 'no pack'} in {history.place}"
         there = [pack if pack not in given else given[pack] or pack for pack in names or by_pack]
-        raise ConfigError(f"{found}: {', '.join(map(repr, there))}")
+        raise ConfigError(f"{found}; there are: {', '.join(map(repr, there))}")
     return [_row(pack, by_pack[pack], everything, history) for pack in names]
 
 
