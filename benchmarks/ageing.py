@@ -221,7 +221,7 @@ def judge(kind: Kind, packs: int, flights: int) -> None:
 
 def main() -> None:
     """Judge every chemistry."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--packs", type=int, default=12)
     parser.add_argument("--flights", type=int, default=100)
     options = parser.parse_args()

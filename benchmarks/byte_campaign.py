@@ -373,7 +373,9 @@ def goals(outcomes: Sequence[ByteOutcome]) -> Iterator[str]:
 def main() -> int:
     """Fly the campaign and print its table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--gauges", nargs="+", default=[row.name for row in GAUGES])
     parser.add_argument("--moments", nargs="+", default=[row.name for row in MOMENTS])

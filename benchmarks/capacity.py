@@ -83,7 +83,9 @@ def line(name: str, found: list[tuple[PackCapacity | None, float]]) -> str:
 def main() -> None:
     """Judge the given folders."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--flights", action="store_true")

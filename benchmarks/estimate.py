@@ -305,7 +305,9 @@ def grouped(
 def main() -> None:
     """Judge the given flights, or those of the tests."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--flights", action="store_true")

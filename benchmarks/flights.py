@@ -57,7 +57,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.protection.limits import default_limits
 from dronebms.service.config import Config
 from dronebms.service.service import Service
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from sim.emulator.bus import VirtualBus
 from sim.emulator.world import RandomStream, World, open_bus, random_generator
 from sim.plant.faults import parse_fault
@@ -714,7 +714,9 @@ def fly_clean(job: tuple[str, int]) -> FlightOutcome:
 def main() -> int:
     """Fly the campaign and print its tables."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", default="", help="faults whose name contains this text")

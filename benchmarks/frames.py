@@ -706,7 +706,7 @@ def _heavy(target: Target, link: str) -> None:
 
 def main() -> int:
     """Attack over each link, and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--rate", type=float, default=10_000.0)
     parser.add_argument("--seed", type=int, default=1)

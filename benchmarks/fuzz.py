@@ -87,7 +87,9 @@ def _fuzz_in_child(
 def main() -> int:
     """Fuzz the targets one after the other."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("target", nargs="*", help=f"of {' '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")

@@ -43,8 +43,9 @@ from dronebms.flightlogs.autopilot_logs import read_flight_log
 from dronebms.health.database import label_of, record_of
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.restart_state import Latches, PipelineState
-from dronebms.probe import prober
-from dronebms.recording import format as recording
+from dronebms.probe.recording import read_recording
+from dronebms.recording.blocks import MAGIC, block_of, blocks_in
+from dronebms.recording.reading import read_records
 from dronebms.service.config import Config
 from dronebms.telemetry.status_socket import _decoded
 from mavlink_bridge import Bridge
@@ -307,9 +308,9 @@ def _config_seeds() -> Iterator[bytes]:
 def _recording(data: bytes) -> None:
     """A recording: the bytes of the file, or the text of its first block."""
     is_text = data[:1] == b"t"
-    whole = recording.MAGIC + recording.block_of(0, data[1:]) if is_text else data[1:]
+    whole = MAGIC + block_of(0, data[1:]) if is_text else data[1:]
     try:
-        for _ in recording.read_records(_file("rec", whole)):
+        for _ in read_records(_file("rec", whole)):
             pass
     except RecordingError:
         pass
@@ -320,7 +321,7 @@ def _recording_seeds() -> Iterator[bytes]:
     main(["sim", "--duration", "3", "--speed", "max", "--headless", "--record", str(path)])
     yield b"f" + path.read_bytes()
     with path.open("rb") as file:
-        blocks = recording._blocks(Window(file))  # noqa: SLF001 - the text in them
+        blocks = blocks_in(Window(file))
         texts = [block[0] for _, _, block in blocks if block is not None]
     yield b"t" + b"".join(texts)
     path.unlink()
@@ -328,7 +329,7 @@ def _recording_seeds() -> Iterator[bytes]:
 
 def _probe(data: bytes) -> None:
     try:
-        prober.read_recording(_file("probe", data))
+        read_recording(_file("probe", data))
     except (ConfigError, RecordingError):
         pass
 

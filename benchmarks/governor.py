@@ -160,7 +160,7 @@ def plot(path: Path, seed: int) -> None:
 
 def main() -> None:
     """Fly and print the table; draw it with --plot."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()

@@ -234,7 +234,9 @@ def line(name: str, results: Sequence[Result]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("first", type=int)
     parser.add_argument("last", type=int)

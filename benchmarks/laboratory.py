@@ -27,7 +27,9 @@ def row(name: str, scores: Sequence[Score]) -> str:
 def main() -> None:
     """Judge the laboratory discharges of a folder."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--discharges", action="store_true", help="also print each discharge")

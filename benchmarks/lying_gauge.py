@@ -211,7 +211,9 @@ def print_table(table: dict[str, dict[str, float]], *, flights: bool) -> None:
 def main() -> None:
     """Judge flights, or the scenario."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("paths", nargs="*", type=Path)
     parser.add_argument("--scenario", type=int, default=0, metavar="SEEDS")

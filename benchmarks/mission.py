@@ -752,7 +752,9 @@ def judged(
 def main() -> None:
     """Fly and print the table."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--flights", type=int, default=216)
     parser.add_argument("--seed", type=int, default=1)

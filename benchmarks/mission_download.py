@@ -47,7 +47,7 @@ class Metered(MissionVehicle):
 
 def main() -> int:
     """Measure both stacks; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--items", type=int, default=500)
     items = parser.parse_args().items
     print(

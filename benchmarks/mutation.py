@@ -315,7 +315,7 @@ class _Watched:
 def main() -> int:
     """Run the campaign and print the table."""
     parser = argparse.ArgumentParser(
-        description="corrupt transfers and count the values that get through"
+        description="corrupt transfers and count the values that get through", allow_abbrev=False
     )
     parser.add_argument("--transfers", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)

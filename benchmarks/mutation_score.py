@@ -375,7 +375,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """Run the campaign and print its counts and survivors."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation_score")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation_score", allow_abbrev=False)
     parser.add_argument("room", choices=ROOMS)
     parser.add_argument("--mutants", type=int, default=400)
     parser.add_argument("--seed", type=int, default=1)

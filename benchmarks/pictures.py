@@ -23,7 +23,8 @@ from dronebms.cli.main import main
 from dronebms.core.number_format import clock_text
 from dronebms.core.report import Event, Report
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from dronebms.terminal.layout import Canvas, View, render
+from dronebms.terminal.layout import View, render
+from dronebms.terminal.lines import Canvas
 
 DOCS = Path(__file__).parents[1] / "docs"
 FLIGHT, SEED, MOMENT_S = "survey", 1, 600.0  # on the terminal

@@ -20,7 +20,7 @@ _STEP = 10  # a point each ten seconds
 
 def main() -> None:
     """Draw the given flights."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()

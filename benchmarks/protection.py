@@ -308,7 +308,7 @@ def faulty(outcomes: Sequence[tuple[Case, Outcome]]) -> None:
 
 def main() -> None:
     """Fly both campaigns and print their tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--runs", type=int, default=112, help="clean flights, and faulty ones")
     parser.add_argument("--first", type=int, default=1000, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1)

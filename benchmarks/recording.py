@@ -14,9 +14,10 @@ from time import perf_counter, thread_time
 
 from benchmarks.reference import machine
 from dronebms.core.clock import VirtualClock
-from dronebms.recording.format import MAGIC, Recorded, Start
+from dronebms.recording.blocks import MAGIC
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Block, GrowingFile, Recorder
+from dronebms.recording.records import Recorded, Start
 from sim.emulator.world import open_virtual
 from smartbattery.registers import ADDRESS
 

@@ -148,7 +148,7 @@ def figures_of(text: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure in turn here and in the reference, and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("seconds", type=float, nargs="?", default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--once", action="store_true", help="one measurement of this version")

@@ -155,7 +155,9 @@ def _fly(outcome: Outcome, words: int, seed: int, kind: str) -> None:
 def main() -> int:
     """Run the campaign on both kinds of gauge and print the counts."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--words", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)

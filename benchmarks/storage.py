@@ -32,8 +32,10 @@ from dronebms.core.clock import SystemClock
 from dronebms.core.errors import DroneBmsError, LinkError
 from dronebms.core.place_file import PlaceFile
 from dronebms.core.state import from_json
-from dronebms.health.database import FILE, PackHistory, SqliteFile
-from dronebms.recording.format import Step, read_records
+from dronebms.health.database import PackHistory
+from dronebms.health.sqlite import FILE, SqliteFile
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Step
 from dronebms.service.checkpoint import _MARK, _PLACE_BYTES, CHECKPOINT
 from dronebms.telemetry.status_socket import read_status
 from tests.integration.storage.campaign import rows
@@ -288,7 +290,7 @@ def main() -> None:
     """Run one of the campaigns."""
     if sys.argv[1:2] != ["kills"]:
         sys.exit(table(sys.argv[1:]))
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("kind", choices=("kills",))
     parser.add_argument("count", type=int, nargs="?", default=1000)
     parser.add_argument("--seed", type=int, default=1)

@@ -123,7 +123,7 @@ def status_text(whole: SupplyStatus | None) -> str:
 
 def main() -> None:
     """Fly every failure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--flight", default="survey")
     scenario = load_scenario(parser.parse_args().flight)
     print(f"{scenario.name}: {scenario.about}")

@@ -9,7 +9,9 @@ from docs_build.generated import ROOT, generated_files, stale_files
 
 def main() -> int:
     """Write every generated file, or with --check name the stale ones and return 1."""
-    parser = argparse.ArgumentParser(prog="python -m docs_build", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m docs_build", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("--check", action="store_true", help="only compare")
     if parser.parse_args().check:
         stale = stale_files()

@@ -21,7 +21,9 @@ _WORK = ROOT / "build" / "quality"
 
 def main() -> int:
     """Measure; return 1 if a test failed."""
-    parser = argparse.ArgumentParser(prog="python -m docs_build.measure", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m docs_build.measure", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("what", nargs="?", choices=("all", "coverage", "tests"), default="all")
     parser.add_argument("names", nargs="*", help="rooms or tests; all without one")
     options = parser.parse_args()

@@ -319,6 +319,7 @@ class Bridge:
             self.vehicle_control.request(report)
 
     def _receive(self, message: mavlink.MAVLink_message, received_s: float) -> None:
+        """Use a message of the link to the vehicle, of any sender."""
         now_s = self._pumped_s
         source = message.get_srcSystem(), message.get_srcComponent()
         by_autopilot = source == (self._autopilot.followed, AUTOPILOT_COMPONENT)
@@ -332,25 +333,35 @@ class Bridge:
         self._notice_others(message, source, now_s, ours=ours)
         self._report_vehicles(others, followed)
         self._missions.receive(message, self._autopilot, received_s)
-        if ours and self.vehicle_control is None:
+        if ours:
+            self._receive_values(message, now_s, received_s)
+        if message.get_type() == "COMMAND_ACK" and not self._is_for_us(message):
+            return
+        if ours:
+            self._receive_answers(message, received_s)
+        request = self._components.answer(message, now_s, is_vehicle_link=True)
+        by_vehicle = source == (self.system_id, AUTOPILOT_COMPONENT)
+        if request is not None and by_vehicle and request.target_system == self.system_id:
+            self._authorize(request, now_s)
+
+    def _receive_values(
+        self, message: mavlink.MAVLink_message, now_s: float, received_s: float
+    ) -> None:
+        """Use a message of the vehicle as its parameter or as the state of its battery."""
+        if self.vehicle_control is None:
             self._parameters.receive(message, bytewise=self._autopilot.stack.bytewise_integers)
-        kind = message.get_type()
-        if ours and kind == "BATTERY_STATUS":
+        if message.get_type() == "BATTERY_STATUS":
             self._battery_ids.receive(message.id, now_s)
             for monitor in self._shared.monitors.values():
                 monitor.receive(message, self._shared.reports, received_s)
-        if kind == "COMMAND_ACK" and not self._is_for_us(message):
-            return
-        if ours:
-            self._resets.receive(message)
-        if ours and self.can is not None:
+
+    def _receive_answers(self, message: mavlink.MAVLink_message, received_s: float) -> None:
+        """Use a message of the vehicle as the answer to what this service has sent."""
+        self._resets.receive(message)
+        if self.can is not None:
             self.can.receive(message)
-        if ours and self.vehicle_control is not None:
+        if self.vehicle_control is not None:
             self.vehicle_control.receive(message, self._autopilot, received_s)
-        request = self._components.answer(message, now_s, is_vehicle_link=True)
-        ours = source == (self.system_id, AUTOPILOT_COMPONENT)
-        if request is not None and ours and request.target_system == self.system_id:
-            self._authorize(request, now_s)
 
     def _is_for_us(self, answer: mavlink.MAVLink_command_ack_message) -> bool:
         """Whether an acknowledgement is for this computer; 0 is an answer without a target."""

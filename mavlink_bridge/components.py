@@ -31,7 +31,8 @@ from mavlink_bridge.protocol.flight_stacks import FlightStack, sent_pct, withhol
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.schedule import MessageSchedule
 from mavlink_bridge.protocol.second_sender import SecondSender, Source
-from mavlink_bridge.protocol.signing import Signing, TimestampFile
+from mavlink_bridge.protocol.signing import Signing
+from mavlink_bridge.protocol.signing_file import TimestampStore
 from mavlink_bridge.protocol.udp_peers import PeerRank
 from mavlink_bridge.protocol.vehicle_battery import SentReports, VehicleBattery
 from mavlink_bridge.vehicle import command_protocol
@@ -65,7 +66,7 @@ class BridgeOptions:
     component_id: int = COMPUTER  # of the onboard computer
     key: bytes | None = None  # for signing
     unix_s: float = 0.0  # date at the start, for signing
-    timestamps: TimestampFile | None = None  # of signed frames
+    timestamps: TimestampStore | None = None  # of signed frames
     pack_voltage_only: bool = False  # in BATTERY_STATUS, for receivers that read voltages[0] alone
     batteries: tuple[BatteryAddress, ...] = ()  # by index, where they are configured
 

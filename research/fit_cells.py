@@ -261,7 +261,7 @@ def write(row: CellParameters, path: Path) -> None:
 
 def main() -> None:
     """Fit and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0], allow_abbrev=False)
     names = [row.chemistry for row in SETS]
     parser.add_argument("chemistry", nargs="*", help=", ".join(names))
     wanted = parser.parse_args().chemistry or names

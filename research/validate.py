@@ -362,7 +362,7 @@ def draw(run: Judged, title: str, folder: Path) -> None:
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0], allow_abbrev=False)
     parser.add_argument("--plots", type=Path, metavar="FOLDER")
     parser.add_argument(
         "--traces",

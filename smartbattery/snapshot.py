@@ -135,6 +135,10 @@ class Snapshot:
         """The snapshot without readings in dispute, for an estimate."""
         return changed(self, voltage_v=None) if "voltage_v" in self.disputed else self
 
+    def known_cells_v(self) -> list[float]:
+        """Volts of the known cells, in their order."""
+        return [cell_v for cell_v in self.cells_v if cell_v is not None]
+
     def lowest_cell(self) -> tuple[int, float] | None:
         """Index from 0 and volts of the lowest known cell; `None` when none is known."""
         known = [(v, k) for k, v in enumerate(self.cells_v) if v is not None]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules of the design: what a fresh interpreter loads, and that the linters catch each offence."""
 
+import ast
 import os
 import re
 import shutil
@@ -172,7 +173,7 @@ UPWARD = {
     "dronebms/core/number_format.py": "from sim.emulator.world import World",
     "smartbattery/bus.py": "from dronebms.core.report import Report",
     "sim/plant/pack.py": "from sim.emulator.bus import VirtualBus",
-    "dronebms/recording/format.py": "import smbus2",
+    "dronebms/recording/records.py": "import smbus2",
 }
 BROKEN = (
     "Imports point down only, over the four roots",
@@ -224,6 +225,18 @@ def test_nothing_is_left_unfinished() -> None:
         if UNFINISHED.search(line)
     ]
     assert found == []
+
+
+def test_every_program_takes_options_by_their_whole_names_alone() -> None:
+    short = []
+    for folder in ("benchmarks", "docs_build", "research", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("ArgumentParser"):
+                    options = {one.arg: ast.unparse(one.value) for one in call.keywords}
+                    if options.get("allow_abbrev") != "False":
+                        short.append(f"{path}:{call.lineno}")
+    assert not short
 
 
 def test_every_module_of_the_coverage_gate_exists() -> None:

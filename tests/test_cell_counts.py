@@ -12,11 +12,12 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
-from dronebms.recording.format import Shown, _record_of, text_of
+from dronebms.recording.records import Shown, record_of, text_of
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.telemetry import json_line
 from dronebms.telemetry.openmetrics import _samples
-from dronebms.terminal.layout import Canvas, View, render
+from dronebms.terminal.layout import View, render
+from dronebms.terminal.lines import Canvas
 from mavlink_bridge.protocol.battery_sample import sample_of
 from mavlink_bridge.protocol.messages import CELLS_MAX, battery_status
 from smartbattery.snapshot import MAX_CELLS, Snapshot
@@ -68,7 +69,7 @@ def test_a_configuration_a_line_and_the_metrics_carry_every_cell(cells: int) -> 
 @EVERY
 def test_a_recording_carries_every_cell(cells: int) -> None:
     shown = Shown(0, seen(1.0, cells))
-    assert _record_of(text_of(shown), "here") == shown
+    assert record_of(text_of(shown), "here") == shown
 
 
 @EVERY

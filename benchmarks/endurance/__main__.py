@@ -125,7 +125,7 @@ def virtual(hours: float, rate_hz: float, minutes: float, folder: Path, speed: f
 
 def main() -> int:
     """Run and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", allow_abbrev=False)
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument(
         "--warm", type=float, default=_WARM_S / 60.0, help="minutes that are not judged"

@@ -33,7 +33,7 @@ from dronebms.service import log_output
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import read_config
 from dronebms.service.service import Service, limit_garbage
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from mavlink_bridge.protocol.config import VEHICLE, MavlinkConfig
 from mavlink_bridge.protocol.link import Link, open_link
 from tests.integration.broker import Broker

@@ -2,9 +2,9 @@
 """A flight against the earlier flights of its pack in the pack history."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
-from dronebms.analysis.recommendations import Change
 from dronebms.health.flight_record import FlightRecord
 
 # fmt: off
@@ -22,7 +22,30 @@ _ROWS: tuple[tuple[str, str, str, int, bool | None], ...] = (  # field, label, u
 )
 # fmt: on
 _LEAST_FLIGHTS = 3  # earlier ones: a median of fewer is no usual value
+# Against the median of the earlier flights, from which a pack is checked.
+_GROWN = 1.3  # resistance or spread
+_LOST = 0.85  # capacity
 _SAME_DEGC = 10.0  # by which temperatures may differ for resistances to compare
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value of this flight and the median of the earlier flights of the pack."""
+
+    label: str
+    unit: str
+    decimals: int
+    value: float
+    earlier: float
+    grows: bool | None = None  # whether more of it is worse; None: neither
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the pack has changed for the worse by more than flights differ."""
+        if self.grows is None or self.earlier <= 0:
+            return False
+        share = self.value / self.earlier
+        return share >= _GROWN if self.grows else share <= _LOST
 
 
 def compare(flight: FlightRecord, earlier: Sequence[FlightRecord]) -> list[Change]:

@@ -8,10 +8,10 @@ from one flight: an inspection decides.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from math import isnan
 
 import numpy as np
 
+from dronebms.analysis.flight_comparison import Change
 from dronebms.analysis.track import Track
 from dronebms.core.report import Severity
 from dronebms.protection.limits import limit_label
@@ -35,7 +35,7 @@ SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class Recommendation:
     """A row: limits that have tripped, and what follows."""
 
     limits: tuple[str, ...]
@@ -44,49 +44,25 @@ class Advice:
 
 
 # fmt: off
-ADVICE = (
-    Advice(("failed",), Fitness.REPLACE, "The gauge has a permanent failure: do not charge or fly this pack."),
-    Advice(("worn_out",), Fitness.REPLACE, "State of health at the end of life: replace the pack."),
-    Advice(("cell_emergency",), Fitness.SERVICE, "A cell was far below its cut-off: measure each cell at rest, charge at a low current, and watch for heat or swelling."),
-    Advice(("cell_high_critical", "cell_high_emergency"), Fitness.SERVICE, "A cell was above its full voltage: check charger and balancing."),
-    Advice(("hot_critical", "hot_emergency", "fet_critical", "warming_critical", "heat_critical"), Fitness.SERVICE, "The pack overheated: look for swelling, check connectors and cooling, reduce the load."),
-    Advice(("tripped", "charge_tripped"), Fitness.SERVICE, "The gauge's protection tripped: find the cause in its status (dronebms probe)."),
-    Advice(("spread_rest", "charging_uneven"), Fitness.SERVICE, "The cells differ at rest: balance the pack; if they differ again, replace it."),
-    Advice(("spread_load",), Fitness.SERVICE, "The cells differ under load: the weakest one resists more or holds less; watch it in the pack history."),
-    Advice(("current_2s", "current_10s", "current_2s_emergency", "current_60s_critical"), Fitness.CHECK, "The current exceeded the pack's rating: reduce payload or power, or use a larger pack."),
-    Advice(("contradiction", "implausible", "mismatch", "current_beyond"), Fitness.CHECK, "Readings of the gauge contradict each other: calibrate the gauge, compare pack and configuration."),
-    Advice(("lost", "silent", "blind", "other_pack"), Fitness.CHECK, "The gauge was not received all the time: check wiring and connectors."),
-    Advice(("cell_critical", "pack_low", "time_over"), Fitness.CHECK, "The pack reached its cut-off in flight: plan a shorter flight, and check each cell at rest."),
-    Advice(("home_lost", "home_now", "mission_no", "charge_critical", "time_critical"), Fitness.CHECK, "The charge was hardly enough: plan a shorter flight or an earlier return."),
-    Advice(("cold", "cold_critical", "cold_emergency", "charging_cold"), Fitness.FIT, "The pack was cold: warm it before take-off."),
-    Advice(("worn",), Fitness.FIT, "The pack is worn: plan with its measured capacity."),
-    Advice(("stored_full",), Fitness.FIT, "Store the pack at about half of its charge."),
+RECOMMENDATIONS = (
+    Recommendation(("failed",), Fitness.REPLACE, "The gauge has a permanent failure: do not charge or fly this pack."),
+    Recommendation(("worn_out",), Fitness.REPLACE, "State of health at the end of life: replace the pack."),
+    Recommendation(("cell_emergency",), Fitness.SERVICE, "A cell was far below its cut-off: measure each cell at rest, charge at a low current, and watch for heat or swelling."),
+    Recommendation(("cell_high_critical", "cell_high_emergency"), Fitness.SERVICE, "A cell was above its full voltage: check charger and balancing."),
+    Recommendation(("hot_critical", "hot_emergency", "fet_critical", "warming_critical", "heat_critical"), Fitness.SERVICE, "The pack overheated: look for swelling, check connectors and cooling, reduce the load."),
+    Recommendation(("tripped", "charge_tripped"), Fitness.SERVICE, "The gauge's protection tripped: find the cause in its status (dronebms probe)."),
+    Recommendation(("spread_rest", "charging_uneven"), Fitness.SERVICE, "The cells differ at rest: balance the pack; if they differ again, replace it."),
+    Recommendation(("spread_load",), Fitness.SERVICE, "The cells differ under load: the weakest one resists more or holds less; watch it in the pack history."),
+    Recommendation(("current_2s", "current_10s", "current_2s_emergency", "current_60s_critical"), Fitness.CHECK, "The current exceeded the pack's rating: reduce payload or power, or use a larger pack."),
+    Recommendation(("contradiction", "implausible", "mismatch", "current_beyond"), Fitness.CHECK, "Readings of the gauge contradict each other: calibrate the gauge, compare pack and configuration."),
+    Recommendation(("lost", "silent", "blind", "other_pack"), Fitness.CHECK, "The gauge was not received all the time: check wiring and connectors."),
+    Recommendation(("cell_critical", "pack_low", "time_over"), Fitness.CHECK, "The pack reached its cut-off in flight: plan a shorter flight, and check each cell at rest."),
+    Recommendation(("home_lost", "home_now", "mission_no", "charge_critical", "time_critical"), Fitness.CHECK, "The charge was hardly enough: plan a shorter flight or an earlier return."),
+    Recommendation(("cold", "cold_critical", "cold_emergency", "charging_cold"), Fitness.FIT, "The pack was cold: warm it before take-off."),
+    Recommendation(("worn",), Fitness.FIT, "The pack is worn: plan with its measured capacity."),
+    Recommendation(("stored_full",), Fitness.FIT, "Store the pack at about half of its charge."),
 )
 # fmt: on
-_GROWN = (
-    1.3  # resistance or spread against the earlier flights' median, from which a pack is checked
-)
-_LOST = 0.85  # capacity, likewise
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A value of this flight and the median of the earlier flights of the pack."""
-
-    label: str
-    unit: str
-    decimals: int
-    value: float
-    earlier: float
-    grows: bool | None = None  # whether more of it is worse; None: neither
-
-    @property
-    def is_worse(self) -> bool:
-        """Whether the pack has changed for the worse by more than flights differ."""
-        if self.grows is None or self.earlier <= 0:
-            return False
-        share = self.value / self.earlier
-        return share >= _GROWN if self.grows else share <= _LOST
 
 
 def verdict(track: Track, changes: Sequence[Change] = ()) -> tuple[str, list[str]]:
@@ -98,7 +74,7 @@ def verdict(track: Track, changes: Sequence[Change] = ()) -> tuple[str, list[str
     """
     if track.worst is None:
         return "Unknown: no data received.", []
-    rows = [row for row in ADVICE if any(limit in track.tripped for limit in row.limits)]
+    rows = [row for row in RECOMMENDATIONS if any(limit in track.tripped for limit in row.limits)]
     worse = [change for change in changes if change.is_worse]
     fitness = max([row.fitness for row in rows], default=Fitness.FIT)
     reasons = [
@@ -119,7 +95,7 @@ def verdict(track: Track, changes: Sequence[Change] = ()) -> tuple[str, list[str
     ]
     charge_pct = track.column("estimate.soc_pct")
     known = charge_pct[~np.isnan(charge_pct)]
-    if known.size and not isnan(known[-1]):
+    if known.size:
         advice.append(f"Landed with {known[-1]:.0f} %: charge before the next flight.")
     if fitness == Fitness.FIT and track.worst >= Severity.CRITICAL:
         fitness, reasons = Fitness.CHECK, [limit_label(limit) for limit in track.tripped]

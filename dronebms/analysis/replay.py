@@ -26,17 +26,9 @@ from dronebms.flightlogs import (
 )
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline, restore_parts
-from dronebms.recording.format import (
-    Poll,
-    Progress,
-    Shown,
-    Start,
-    Step,
-    Warn,
-    is_recording,
-    read_records,
-)
 from dronebms.recording.gauge_tap import PlayedGauge
+from dronebms.recording.reading import Progress, Warn, is_recording, read_records
+from dronebms.recording.records import Poll, Shown, Start, Step
 from dronebms.telemetry import json_line
 from smartbattery.snapshot import UNIDENTIFIED
 

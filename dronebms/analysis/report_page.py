@@ -10,9 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dronebms import __version__
+from dronebms.analysis.flight_comparison import Change
 from dronebms.analysis.panels import EXTREMES, PANELS
 from dronebms.analysis.plots import Stack
-from dronebms.analysis.recommendations import Change, verdict
+from dronebms.analysis.recommendations import verdict
 from dronebms.analysis.track import Track
 from dronebms.core.number_format import clock_text, duration, number, printable
 from dronebms.core.report import Severity

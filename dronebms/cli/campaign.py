@@ -18,7 +18,9 @@ from dronebms.cli.exit_codes import DONE, print_stderr
 from dronebms.core.clock import SystemClock
 from dronebms.core.number_format import DASH, counted, number, printable
 from dronebms.core.optional import needed_by
-from dronebms.simulation.campaign import Campaign, ResultsFile, fly, processes, read_campaign
+from dronebms.simulation.campaign import Campaign, fly, read_campaign
+from dronebms.simulation.processes import processes
+from dronebms.simulation.results_file import ResultsFile
 from dronebms.simulation.statistics import Statistic, summary
 
 _HOUR_S = 3600.0

@@ -1,37 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `dronebms check` and `dronebms ardupilot-script`.
+"""The command `dronebms check`.
 
-`check` refuses what `run` refuses, with exit code 2. Exit code 1: something will not work on this
+It refuses what `run` refuses, with exit code 2. Exit code 1: something will not work on this
 machine now, or the vehicle has a wrong parameter.
 """
 
 import argparse
-import os
-import sys
-import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
 from pathlib import Path
 
 from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.cli.machine_check import machine_findings
+from dronebms.cli.result_rows import SCREEN, Mark, Row, fitting
 from dronebms.core.clock import SystemClock
-from dronebms.core.number_format import counted, printable
+from dronebms.core.number_format import counted
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Action, ActionKind, Severity
 from dronebms.protection.actions import explain
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import Config, read_config
-from dronebms.service.factories import refuse_unusable
 from dronebms.service.gauge_packages import package_of
+from dronebms.service.installation import refuse_unusable
 from mavlink_bridge.protocol.config import VEHICLE
-from mavlink_bridge.protocol.lua_driver import write_script
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 
-_SCREEN = 80, 24  # columns and lines, of the smallest terminal
-_INDENT = 9  # columns of the mark
 # Optional outputs by their section, and their line.
 _OUTPUTS = {
     "status": "socket {0.shown}",
@@ -42,44 +35,6 @@ _OUTPUTS = {
     "mqtt": "{0.host}:{0.port}, topic {0.topic}",
     "dronecan": "{0.sends} at {0.rate_hz:g} Hz to {0.url}, {0.nodes}",
 }
-
-
-class Mark(Enum):
-    """First word of a row, and its colour (ECMA-48)."""
-
-    OK = "ok", 32
-    NOTE = "note", 0
-    WARNING = "warning", 33
-    FAILS = "fails", 31
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the result."""
-
-    mark: Mark
-    subject: str  # section or key of the configuration, or the file
-    text: str
-    mend: str | None = None  # the line that mends a warning or a failure
-
-    def lines(self) -> list[str]:
-        """The row, folded for the screen."""
-        texts = [printable(f"{self.subject}: {self.text}")]
-        if self.mend is not None:
-            texts.append(f"-> {printable(self.mend)}")
-        width = _SCREEN[0] - _INDENT
-        folded = [part for text in texts for part in _folded(text, width)]
-        word, colour = self.mark.value
-        return [f"{_coloured(f'{word:{_INDENT}}', colour)}{folded[0]}"] + [
-            f"{'':{_INDENT}}{part}" for part in folded[1:]
-        ]
-
-
-def _folded(text: str, width: int) -> list[str]:
-    """Lines of a text; a path or a command that is longer than a line stays whole."""
-    return textwrap.wrap(
-        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
 
 
 def check(options: argparse.Namespace) -> int:
@@ -110,7 +65,7 @@ def print_check(path: Path, config: Config, *, every_limit: bool = False) -> int
     if every_limit:
         print_stdout("\n".join(_limit_table(config)))
     else:
-        shown = _fitting(shown, _SCREEN[1] - sum(len(row.lines()) for row in wrong))
+        shown = fitting(shown, SCREEN[1] - sum(len(row.lines()) for row in wrong))
     for row in (*shown, *wrong):
         print("\n".join(row.lines()))
     return FAILED if failures else DONE
@@ -141,22 +96,6 @@ def _result(path: Path, failures: int, warnings: int) -> Row:
     if warnings:
         return Row(Mark.WARNING, str(path), "works, see the warnings above")
     return Row(Mark.OK, str(path), "works on this machine")
-
-
-def _fitting(rows: Sequence[Row], room: int) -> list[Row]:
-    """Rows that fit into so many lines; notes are left out first, then the last rows."""
-    ordered = sorted(range(len(rows)), key=lambda index: rows[index].mark is Mark.NOTE)
-    lengths = [len(row.lines()) for row in rows]
-    if sum(lengths) <= room:
-        return list(rows)
-    left, kept = room - 1, []
-    for index in ordered:
-        if lengths[index] > left:
-            break
-        left -= lengths[index]
-        kept.append(index)
-    more = Row(Mark.NOTE, "more", f"{len(rows) - len(kept)} rows, with --limits")
-    return [*(rows[index] for index in sorted(kept)), more]
 
 
 def _summary(config: Config) -> Iterator[Row]:
@@ -215,15 +154,3 @@ def _action_line(action: Action) -> str:
     armed = " while armed" if action.only_when_armed else ""
     then = "" if action.escalate is None else f"; if it is not obeyed, {action.escalate.label}"
     return f"on {on}: {action.do.label}{speed} after {action.hold_s:g} s{armed}{then}"
-
-
-def _coloured(text: str, colour: int) -> str:
-    if not colour or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return f"\x1b[{colour}m{text}\x1b[0m"
-
-
-def ardupilot_script(options: argparse.Namespace) -> int:
-    """Write the Lua driver."""
-    print_stdout(str(write_script(options.out, force=options.force)))
-    return DONE

@@ -77,13 +77,13 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _ardupilot_script(options: argparse.Namespace) -> int:
-    from dronebms.cli.check import ardupilot_script
+    from dronebms.cli.ardupilot_script import ardupilot_script
 
     return ardupilot_script(options)
 
 
 def _packs(options: argparse.Namespace) -> int:
-    from dronebms.cli.packs import packs
+    from dronebms.cli.packs.command import packs
 
     return packs(options)
 

@@ -20,9 +20,8 @@ from dronebms.cli.machine_search import Found, search
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
-from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
+from dronebms.core.service_defaults import SIMULATED, STATE_DIR, STATUS_SOCKET
 from dronebms.core.toml_schema import validated
-from dronebms.probe.prober import SIMULATED
 from dronebms.service.config import Config
 from mavlink_bridge.protocol.config import MavlinkConfig
 from smartbattery.linux_bus import LinuxBus

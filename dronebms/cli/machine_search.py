@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dronebms.cli.devices import can_interfaces, i2c_adapters, programs_using, serial_ports
 from dronebms.core.clock import Clock
-from dronebms.probe.prober import Place, scan
+from dronebms.probe.place import Place
+from dronebms.probe.scan import scan
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.link import open_link

@@ -17,9 +17,12 @@ from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.clock import Clock, PacedClock, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import printable
+from dronebms.core.service_defaults import SIMULATED
 from dronebms.dronecan import battery_address
 from dronebms.probe.audit import AuditOptions, warnings_of
-from dronebms.probe.prober import SIMULATED, Place, Prober, scan
+from dronebms.probe.place import Place
+from dronebms.probe.prober import Prober
+from dronebms.probe.scan import scan
 from dronebms.probe.table import render
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus

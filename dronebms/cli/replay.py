@@ -19,7 +19,7 @@ from dronebms.core.number_format import printable, printable_lines
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemory, PackMemoryFolder
 from dronebms.flightlogs import FlightLog, FlightOptions
-from dronebms.recording.format import is_recording
+from dronebms.recording.reading import is_recording
 
 
 def replay(options: argparse.Namespace) -> int:

@@ -17,9 +17,10 @@ from dronebms.core.optional import needed_by
 from dronebms.core.report import Report
 from dronebms.estimation.pack_memory import UnchangedMemory
 from dronebms.flightlogs import refuse_output
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord
+from dronebms.health.sqlite import FILE, SqliteFile
 
 _FORMATS = ("png", "svg")
 _PAGES = ("html", "htm")

@@ -82,7 +82,7 @@ class PackData:
         if self.chemistry is not LIPO or self.cell is not None or self.full_seen_v is not None:
             return self
         low_v, high_v = _LIHV_V
-        volts = [v for v in snapshot.cells_v if v is not None]
+        volts = snapshot.known_cells_v()
         charging_a = -CHARGE_C * self.capacity_ah
         flows_a = snapshot.current_a
         rests = flows_a is not None and flows_a > charging_a

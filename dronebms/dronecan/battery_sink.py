@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dronebms.core.report import Report
-from dronebms.dronecan import report_fields as messages
+from dronebms.dronecan import report_fields
+from dronebms.dronecan.battery_messages import BATTERY_INFO, BATTERY_INFO_AUX, CBAT, DataType
 from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.config import DronecanConfig
 from dronebms.dronecan.node import Node, NodeIdentity
@@ -79,14 +80,16 @@ class BatterySink:
         slot.info_s = _next_s(slot.info_s, report.t_s, 1.0 / self._config.rate_hz)
         if aux_is_due:
             slot.aux_s = _next_s(slot.aux_s, report.t_s, _AUX_S)
-            self._send(slot, messages.AUX, messages.battery_info_aux(report, slot.battery_id))
+            self._send(
+                slot, BATTERY_INFO_AUX, report_fields.battery_info_aux(report, slot.battery_id)
+            )
         if self._config.cbat:
-            self._send(slot, messages.CBAT, messages.cbat(report))
-        self._send(slot, messages.INFO, messages.battery_info(report, slot.battery_id))
+            self._send(slot, CBAT, report_fields.cbat(report))
+        self._send(slot, BATTERY_INFO, report_fields.battery_info(report, slot.battery_id))
 
-    def _send(self, slot: _Slot, name: str, fields: messages.Fields | None) -> None:
+    def _send(self, slot: _Slot, kind: DataType, fields: report_fields.Fields | None) -> None:
         if fields is not None:
-            self._bus.publish(slot.node, name, fields, _PRIORITY)
+            self._bus.publish(slot.node, kind.name, fields, _PRIORITY)
 
     def _withhold_reason(self, report: Report) -> str | None:
         """Why nothing is sent of a report, `None` if there is no reason."""
@@ -94,7 +97,7 @@ class BatterySink:
             return "no voltage"
         if not self._config.cbat:
             return None
-        charge = messages.charge_of(report)
+        charge = report_fields.charge_of(report)
         if charge is None:
             return "charge unknown, which PX4 would take for full"
         if charge.pct < self._least_disarmed_pct and report.vehicle.armed is not True:

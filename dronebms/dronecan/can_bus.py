@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from dronebms.core.clock import Clock
+from dronebms.core.service_defaults import STUCK_S
 from dronebms.dronecan import dsdl
 from dronebms.dronecan.battery_messages import (
     DATA_TYPES,
@@ -31,13 +32,10 @@ _BATCH_S = 0.01
 _WAIT_S = 0.05  # for a frame; a queued message waits for at most this
 _FIRST_S, _LAST_S = 0.5, 10.0
 _STOP_S = 3.0
-_STUCK_S = 10.0  # as of the thread of an I2C adapter
 _QUEUED = 256
 _log = logging.getLogger(__name__)
 
 Open = Callable[[CanUrl], Transport]
-
-
 Handler = Callable[[BatteryMessage, float], None]  # message, time at which it was received
 
 
@@ -88,7 +86,7 @@ class CanBus:
 
     def is_stuck(self, now_s: float) -> bool:
         """Whether the thread has stopped."""
-        return self._thread is not None and now_s - self._stepped_s > _STUCK_S
+        return self._thread is not None and now_s - self._stepped_s > STUCK_S
 
     def _named(self, reason: str | None) -> str | None:
         return f"{self._url}: {reason}" if reason else None
@@ -221,7 +219,7 @@ class CanBus:
         if battery is None:
             value = dsdl.decode(frames)
             for node in self._nodes:
-                if not last.is_service or last.can_id >> 8 & 0x7F == node.node_id:
+                if not last.is_service or last.destination == node.node_id:
                     node.handle(last, value, now_s)
         elif self._handlers:
             message = message_of(battery, last.source, [frame.data for frame in frames])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 ALLOCATION = 1  # data type id of the only anonymous message
 NODE_IDS = range(1, 128)
 _SERVICE = 0x80
+_REQUEST = 0x8000  # of a service
 _NODE = 0x7F
 _BROADCAST_TYPE = 0xFFFF << 8
 _ANONYMOUS_TYPE = 0x3 << 8  # an anonymous frame has the two lowest bits alone
@@ -26,6 +27,21 @@ class CanFrame:
     def source(self) -> int:
         """Node id of the sender; 0: anonymous."""
         return self.can_id & _NODE
+
+    @property
+    def destination(self) -> int:
+        """Node id of the receiver of a service; of a message a part of its data type."""
+        return self.can_id >> 8 & _NODE
+
+    @property
+    def priority(self) -> int:
+        """Priority of the transfer, from 0, the highest, to 31."""
+        return self.can_id >> 24 & 0x1F
+
+    @property
+    def is_request(self) -> bool:
+        """Whether a service is a request, not a response."""
+        return bool(self.can_id & _REQUEST)
 
     @property
     def is_service(self) -> bool:

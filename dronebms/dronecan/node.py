@@ -24,7 +24,7 @@ from dronebms.dronecan.frames import ALLOCATION, NODE_IDS, CanFrame
 NODE_STATUS = "uavcan.protocol.NodeStatus"
 NODE_INFO = "uavcan.protocol.GetNodeInfo"
 _ALLOCATION = "uavcan.protocol.dynamic_node_id.Allocation"
-_OPERATIONAL = 0  # mode of NodeStatus; health 0 is OK
+_HEALTH_OK, _OPERATIONAL = 0, 0  # health and mode of NodeStatus
 _STATUS_S = 1.0  # longest period of NodeStatus
 _LISTEN_S = 1.5
 _CONFLICT_S = 5.0  # a foreign sender is taken for gone after a silence of this length
@@ -102,8 +102,7 @@ class Node:
     def handle(self, frame: CanFrame, value: Any, now_s: float) -> None:  # noqa: ANN401
         """Handle a transfer; `frame` is its last one."""
         if frame.is_service:
-            is_request = bool(frame.can_id & 0x8000)
-            if is_request and frame.data_type == _INFO_ID and self.node_id is not None:
+            if frame.is_request and frame.data_type == _INFO_ID and self.node_id is not None:
                 self._answer_info(frame, now_s)
         elif frame.data_type == ALLOCATION and self.needs_allocation:
             self._handle_allocation(frame, value, now_s)
@@ -130,7 +129,7 @@ class Node:
 
     def _status(self, now_s: float) -> dict[str, object]:
         start_s = now_s if self._start_s is None else self._start_s
-        return {"uptime_sec": int(now_s - start_s), "health": 0, "mode": _OPERATIONAL}
+        return {"uptime_sec": int(now_s - start_s), "health": _HEALTH_OK, "mode": _OPERATIONAL}
 
     def _answer_info(self, frame: CanFrame, now_s: float) -> None:
         major, minor = self._identity.version
@@ -144,7 +143,7 @@ class Node:
             dsdl.encode(
                 dsdl.message(NODE_INFO, fields, "response"),
                 transfer_id=frame.data[-1] % _TRANSFER_IDS,
-                priority=frame.can_id >> 24 & 0x1F,
+                priority=frame.priority,
                 source=self.node_id or 0,
                 destination=frame.source,
             )

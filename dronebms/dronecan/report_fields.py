@@ -25,10 +25,6 @@ from dronebms.core.pack_identity import is_unique
 from dronebms.core.report import Report
 from dronebms.dronecan.status_flags import status_flags
 
-INFO = "uavcan.equipment.power.BatteryInfo"
-AUX = "ardupilot.equipment.power.BatteryInfoAux"
-CBAT = "cuav.equipment.power.CBAT"
-
 Fields = Mapping[str, object]
 
 NAN = math.nan

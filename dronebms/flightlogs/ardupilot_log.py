@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from dronebms.core.bounded_input import Window, open_regular
-from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.messages import (
-    MAX_DAMAGES,
     BatteryLog,
+    Damages,
     Fields,
     Payloads,
     Topic,
@@ -127,16 +126,14 @@ def _messages(path: Path) -> list[tuple[str, Payloads]]:
     found: list[tuple[str, Payloads]] = []
     sizes: dict[int, int] = {_FMT: _HEAD_BYTES + _FMT_FIELDS.size}
     used: dict[int, Payloads] = {}
-    damages = 0
+    damages = Damages(path)
     with open_regular(path) as file:
         window, place = Window(file), 0
         while len(head := window.bytes_at(place, _HEAD_BYTES)) == _HEAD_BYTES:
             kind = head[2]
             size = sizes.get(kind, 0) if head[:2] == _MARK else 0
             if not size:
-                damages += 1
-                if damages > MAX_DAMAGES:
-                    raise FlightLogError(f"{path} is damaged at more than {MAX_DAMAGES} places")
+                damages.add()
                 place = window.find(_NEXT, place + 1)
                 if place < 0:
                     break

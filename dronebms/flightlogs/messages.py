@@ -25,8 +25,26 @@ from smartbattery.snapshot import MAX_CELLS
 Values: TypeAlias = NDArray[np.float64]
 DIVIDED_V = DIVIDED_MV / 1000
 _BACK_S = 1.0  # by which the times of samples in order may differ
-MAX_DAMAGES = 10_000  # places at which a log is damaged: more is no log
+_MAX_DAMAGES = 10_000  # places at which a log is damaged: more is no log
 _LASTING = ("armed", "home_lat_deg", "home_lon_deg")  # logged once, valid until the next
+
+
+class Damages:
+    """Places at which a log is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count = 0
+
+    def add(self) -> None:
+        """Count a place.
+
+        Raises:
+            FlightLogError: there are so many that this is no log.
+        """
+        self._count += 1
+        if self._count > _MAX_DAMAGES:
+            raise FlightLogError(f"{self._path} is damaged at more than {_MAX_DAMAGES} places")
 
 
 @dataclass(slots=True)

@@ -16,8 +16,8 @@ import numpy as np
 from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.messages import (
-    MAX_DAMAGES,
     BatteryLog,
+    Damages,
     Fields,
     Payloads,
     Topic,
@@ -173,7 +173,7 @@ def _messages(path: Path) -> _Log:
     """Payloads of each instance of the topics that are used, parameters, and the board's id."""
     log = _Log()
     appended: list[int] = []
-    damages = 0
+    damages = Damages(path)
     with open_regular(path) as file:
         window, place = Window(file), _HEADER_BYTES
         while len(head := window.bytes_at(place, _HEAD.size + _NUMBER.size)) >= _HEAD.size:
@@ -184,9 +184,7 @@ def _messages(path: Path) -> _Log:
                 place = cut
                 continue
             if not log.describes(letter, size, head[_HEAD.size :]):
-                damages += 1
-                if damages > MAX_DAMAGES:
-                    raise FlightLogError(f"{path} is damaged at more than {MAX_DAMAGES} places")
+                damages.add()
                 place = window.find(_NEXT, place + 1)
                 if place < 0:
                     break

@@ -22,7 +22,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.bounded_input import Window, open_regular
 from dronebms.core.errors import FlightLogError
 from dronebms.flightlogs.flight_log import LONGEST_GAP_S, VEHICLE_COLUMNS
-from dronebms.flightlogs.messages import MAX_DAMAGES, BatteryLog, Topic
+from dronebms.flightlogs.messages import BatteryLog, Damages, Topic
 from mavlink_bridge.protocol.autopilot import RECEIVED_MESSAGES, Autopilot
 from mavlink_bridge.protocol.battery_sample import BatterySample, sample_of, summary_of
 
@@ -209,7 +209,7 @@ def _boot_us(message: mavlink.MAVLink_message) -> int:
 def _messages(path: Path) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
     """Yield the stamp, in microseconds, and the message of each frame that is used."""
     codec = mavlink.MAVLink(None)
-    damages = place = 0
+    damages, place = Damages(path), 0
     with open_regular(path) as file:
         window = Window(file)
         while place >= 0 and (size := _frame_bytes(window, place)) is not None:
@@ -219,17 +219,15 @@ def _messages(path: Path) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
                 try:
                     message = codec.decode(bytearray(window.bytes_at(begin, size)))
                 except _BROKEN:
-                    damages += 1
+                    damages.add()
             if message is None and not (size and _frame_bytes(window, begin + size) != 0):
-                damages += 1
+                damages.add()
                 place = window.find(_NEXT, place + 1)
             else:
                 at_us = int(_STAMP.unpack(window.bytes_at(place, _STAMP.size))[0])
                 place = begin + size
                 if message is not None:
                     yield at_us, message
-            if damages > MAX_DAMAGES:
-                raise FlightLogError(f"{path} is damaged at more than {MAX_DAMAGES} places")
 
 
 def _frame_bytes(window: Window, place: int) -> int | None:

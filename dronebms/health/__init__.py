@@ -5,10 +5,11 @@
 """
 
 from dronebms.health.ageing_trend import AgeingForecast, Trend, WeakCell, forecast_ageing
-from dronebms.health.database import Database, PackHistory, SqliteFile
+from dronebms.health.database import Database, PackHistory
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.sink import PackHistorySink
+from dronebms.health.sqlite import SqliteFile
 
 __all__ = [
     "AgeingForecast",

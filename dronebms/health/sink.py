@@ -20,11 +20,12 @@ from pathlib import Path
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import PackSummary, Report
-from dronebms.health.database import FILE, PackHistory, SqliteFile, is_ordered
+from dronebms.health.database import PackHistory, is_ordered
 from dronebms.health.findings import summary
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LOST, FlightRecord
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sqlite import FILE, SqliteFile
 from smartbattery.values import changed
 
 _log = logging.getLogger(__name__)

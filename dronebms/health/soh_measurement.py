@@ -97,9 +97,8 @@ class _Fit:
         for _ in range(_ITERATIONS):
             charge = x[0] - used_ah * x[1]
             self.slope_v = slopes_v[np.clip((charge * len(slopes_v)).astype(int), 0, len(grid) - 2)]
-            beyond_v = self.slope_v * (
-                charge - np.clip(charge, 0, 1)
-            )  # extrapolates the ends of the table
+            # Extrapolates the ends of the table.
+            beyond_v = self.slope_v * (charge - np.clip(charge, 0, 1))
             left_v = mean_v - np.interp(charge, grid, ocv_v) - beyond_v
             left_v += x[2] * amps + x[3] * slow_a
             by = np.column_stack([self.slope_v, -self.slope_v * used_ah, -amps, -slow_a])

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 
 from dronebms.core.number_format import DASH, age, number
 from dronebms.core.report import Report
-from dronebms.presentation.phrases import (
-    age_s_of,
-    binding_current_limit,
-    discharge_limits,
-    is_stale,
-    not_received,
-    weak_cell_reasons,
-    weakest_cell,
-)
+from dronebms.presentation.cells import weak_cell_reasons, weakest_cell
+from dronebms.presentation.current_limits import binding_current_limit, discharge_limits
+from dronebms.presentation.phrases import age_s_of, is_stale, not_received
 
 _LEAST_LIMIT_A = 0.01  # avoids a division by zero
 _MILLI = 1000.0
@@ -123,12 +117,6 @@ def cell_reading(
     span_v = pack_data.chemistry.full_cell_v - pack_data.cutoff_v
     share = (cell_v - pack_data.cutoff_v) / span_v
     return CellReading(place, value, share, age=age_of(field, age_s), mark=mark)
-
-
-def mean_cell_v(report: Report) -> float | None:
-    """Mean of the known cells."""
-    known_v = [cell_v for cell_v in report.snapshot.cells_v if cell_v is not None]
-    return sum(known_v) / len(known_v) if known_v else None
 
 
 def age_of(field: str, age_s: float | None) -> Age | None:

@@ -110,7 +110,7 @@ def _cells(readout: Readout, configured: int | None) -> Iterator[str]:
             f"DesignVoltage {design_v:.2f} V is {design_v / cells:.2f} V for each of {cells} "
             f"cells; {low_v:g} to {high_v:g} V is usual."
         )
-    known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    known_v = snapshot.known_cells_v()
     full_mah = snapshot.full_mah or snapshot.identity.design_mah
     if len(known_v) < 2 or snapshot.current_a is None or full_mah is None:  # noqa: PLR2004 - a pair
         return

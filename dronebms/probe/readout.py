@@ -134,17 +134,15 @@ def read_pack(bus: Bus, address: int, profile: Profile | None = None) -> Readout
     words = _words(device, profile)
     flags = [*_flags(BATTERY_MODE, words[sbs.MODE]), *_flags(BATTERY_STATUS, words[sbs.STATUS])]
     registers = [*_registers(words), *_texts(device), *_vendor_blocks(device, profile)]
-    for word in () if part is None else part.words:
-        data = _reply(device.read_manufacturer, word.selector, word.length)
-        raw = None if data is None else _integer(data[: word.length])
-        value = None if raw is None else f"0x{raw:0{2 * word.length}x}"
-        registers.append(Reading(word.name, word.selector, raw, value, "", raw is not None))
-        found = bq40.flags(part, word.name, raw or 0)
-        flags += [Flag(word.name, flag.bit, flag.name, flag.text) for flag in found]
-    for block in () if part is None else sorted(part.blocks, key=lambda row: row.selector):
-        registers += _fields(
-            block, _reply(device.read_manufacturer, block.selector, _length(block))
-        )
+    if part is not None:
+        for word in part.words:
+            raw = _status_word(device, word)
+            value = None if raw is None else f"0x{raw:0{2 * word.length}x}"
+            registers.append(Reading(word.name, word.selector, raw, value, "", raw is not None))
+            found = bq40.flags(part, word.name, raw or 0)
+            flags += [Flag(word.name, flag.bit, flag.name, flag.text) for flag in found]
+        for block in sorted(part.blocks, key=lambda row: row.selector):
+            registers += _fields(block, _manufacturer_block(device, block))
     return Readout(
         address,
         identity.gauge if part is None else part.name,
@@ -165,10 +163,8 @@ def _reply(
             return read(*args, **options)
         except (NackError, IntegrityError):
             continue
-        except (
-            UnsupportedError
-        ):  # by the adapter: long blocks, or writes while a kernel driver is bound
-            break
+        except UnsupportedError:
+            break  # by the adapter: long blocks, or writes while a kernel driver is bound
     return None
 
 
@@ -232,11 +228,18 @@ def _rounded(value: float) -> float:
 
 
 def _part(device: SmbusDevice) -> Part | None:
-    replies = [
-        _reply(device.read_manufacturer, block.selector, _length(block))
-        for block in (FIRMWARE_VERSION, DEVICE_TYPE)
-    ]
+    """The part by its own data, `None` if it is no BQ40."""
+    replies = [_manufacturer_block(device, block) for block in (FIRMWARE_VERSION, DEVICE_TYPE)]
     return part_of(*replies)
+
+
+def _status_word(device: SmbusDevice, word: StatusWord) -> int | None:
+    data = _reply(device.read_manufacturer, word.selector, word.length)
+    return None if data is None else _integer(data[: word.length])
+
+
+def _manufacturer_block(device: SmbusDevice, block: Block) -> bytes | None:
+    return _reply(device.read_manufacturer, block.selector, _length(block))
 
 
 def _length(block: Block) -> int:

@@ -2,18 +2,10 @@
 """Recordings of a run: file format, recorder, folder of a service, and gauges for the replay."""
 
 from dronebms.recording.archive import Bounds, Folder
-from dronebms.recording.format import (
-    Poll,
-    Record,
-    Recorded,
-    Shown,
-    Start,
-    Step,
-    is_recording,
-    read_records,
-)
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
+from dronebms.recording.reading import is_recording, read_records
 from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.recording.records import Poll, Record, Recorded, Shown, Start, Step
 
 __all__ = [
     "Bounds",

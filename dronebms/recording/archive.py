@@ -23,8 +23,8 @@ from dronebms.core.clock import date_s, known_date
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError
 from dronebms.core.file_lock import is_in_use
+from dronebms.recording.blocks import MAGIC
 from dronebms.recording.boots import BOOT_FILE, BootFile
-from dronebms.recording.format import MAGIC
 from dronebms.recording.recorder import BEFORE_S, Block, GrowingFile, Incident
 
 _QUEUED = 300  # blocks that a disk may lag behind

@@ -8,7 +8,7 @@ replayed without one.
 from collections.abc import Callable, Sequence
 
 from dronebms.core.report import Source
-from dronebms.recording.format import Recorded
+from dronebms.recording.records import Recorded
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
 from smartbattery.gauge import Gauge

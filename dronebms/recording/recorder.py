@@ -21,17 +21,8 @@ from dronebms.core.state import MAX_BYTES
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.learned_pack import Recalled
 from dronebms.protection.rules import Rules
-from dronebms.recording.format import (
-    MAGIC,
-    Poll,
-    Shown,
-    Start,
-    Step,
-    block_of,
-    plan_line,
-    text_of,
-    with_line,
-)
+from dronebms.recording.blocks import MAGIC, block_of, with_line
+from dronebms.recording.records import Poll, Shown, Start, Step, plan_line, text_of
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
 from smartbattery.snapshot import Snapshot

@@ -21,7 +21,7 @@ from dronebms.core.plausible_range import (
     PackV,
     RateC,
 )
-from dronebms.core.service_defaults import AUTO
+from dronebms.core.service_defaults import AUTO, SIMULATED
 from dronebms.core.toml_schema import (
     Argument,
     CellName,
@@ -45,22 +45,21 @@ from smartbattery.profiles import profile_named
 from smartbattery.registers import CELLS
 from smartbattery.snapshot import MAX_CELLS
 
-_VIRTUAL = "sim:"
 _MONITOR = "mavlink:"
 _MONITORS = {f"{_MONITOR}{monitor}": monitor for monitor in range(LAST_MONITOR + 1)}
 _CAN = battery_address.PREFIX
 _CURRENT_TYPES = {
     row.name.rpartition(".")[2]: row for row in (BATTERY_INFO, BATTERY_CONTINUOUS, CBAT)
 }
-_OWN = ("/dev/", _VIRTUAL, _MONITOR, _CAN)
+_OWN = ("/dev/", SIMULATED, _MONITOR, _CAN)
 _OF_A_CAN_PACK = ("nominal_v", "reverse_current", "ignore_status_flags")
 _OF_A_GAUGE = ("address", "gauge", "mux_address", "mux_channel", "recovery")
 _OF_NO_MONITOR = (*_OF_A_GAUGE, "component_id", "battery_id")  # it is not reported back
 
 
 def _bus(text: str) -> str:
-    if text.startswith(_VIRTUAL) and text != _VIRTUAL:
-        _check_scenario(text.removeprefix(_VIRTUAL))
+    if text.startswith(SIMULATED) and text != SIMULATED:
+        _check_scenario(text.removeprefix(SIMULATED))
         return text
     if text in _MONITORS or text.startswith("/dev/"):
         return text
@@ -243,7 +242,7 @@ class BatteryConfig(Section):
     @property
     def is_virtual(self) -> bool:
         """Whether the pack is simulated."""
-        return self.bus.startswith(_VIRTUAL)
+        return self.bus.startswith(SIMULATED)
 
     @property
     def is_wired(self) -> bool:
@@ -277,7 +276,7 @@ class BatteryConfig(Section):
     @property
     def scenario(self) -> str:
         """Name of the simulated flight."""
-        return self.bus.removeprefix(_VIRTUAL)
+        return self.bus.removeprefix(SIMULATED)
 
     @property
     def place(self) -> str:

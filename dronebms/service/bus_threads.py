@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dronebms.core.clock import Clock
+from dronebms.core.service_defaults import STUCK_S
 from dronebms.recording.gauge_tap import OnPoll, Polled, TappedGauge, unpolled
 from smartbattery.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 _QUEUED = 600  # polls that the loop has not taken; one minute at 10 Hz
-_STUCK_S = 10.0  # without a poll; longer than several timeouts of an adapter
 _STOP_S = 3.0  # longer than the timeout of an adapter
 _SPREAD, _MARGIN_S = 1.25, 0.004  # of the duration of a round; the rest of a step's sleep
 
@@ -68,7 +68,7 @@ class NewestPoll:
     def is_stuck(self, now_s: float) -> bool:
         """Whether a battery that has answered in this run is not polled any more."""
         newest = self.snapshot
-        return self._has_answered and newest is not None and now_s - newest.t_s > _STUCK_S
+        return self._has_answered and newest is not None and now_s - newest.t_s > STUCK_S
 
     def _see(self, snapshot: Snapshot) -> None:
         """Log a change since the last snapshot."""

@@ -20,31 +20,29 @@ from dronebms.monitoring.loop import Loop, live_ticks
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
 from dronebms.monitoring.restart_state import LATCHES, PACKS
 from dronebms.protection.rules import Rules
-from dronebms.recording.format import Recorded, Start
+from dronebms.recording.records import Recorded, Start
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.checkpoint import CHECKPOINT, BackgroundCheckpoint, CheckpointFile
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import apply_reload, read_again
-from dronebms.service.factories import (
-    THIS_MACHINE,
-    Machine,
-    Wiring,
-    bridge_of,
+from dronebms.service.installation import refuse_unusable
+from dronebms.service.link_log import LinkLog
+from dronebms.service.machine import THIS_MACHINE, Machine, Wiring
+from dronebms.service.outputs import (
     charger_of,
     dronecan_of,
     log_events,
     metrics_of,
-    monitors_of,
     mqtt_of,
     pack_memory_of,
     recorder_of,
-    refuse_unusable,
     status_server_of,
 )
-from dronebms.service.link_log import LinkLog
 from dronebms.service.preflight_log import PreflightLog
 from dronebms.service.signals import Signals
+from dronebms.service.sources import monitors_of
 from dronebms.service.systemd_notify import Notifier
+from dronebms.service.vehicle_bridge import bridge_of
 from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.vehicle.saved_parameters import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl

@@ -1,38 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Monte Carlo campaign: one simulated flight with many seeds, and the file of their outcomes.
+"""Monte Carlo campaign: one simulated flight with many seeds, each compared with the truth.
 
 Each flight is `Simulation` unchanged; the evaluation has no effect on it.
 """
 
-import errno
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib import resources
-from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from signal import SIGTERM
 from statistics import fmean, median
 from tempfile import TemporaryDirectory
-from threading import Thread
-
-from pydantic import ValidationError
 
 from dronebms import __version__
-from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.clock import OncePerSecond, SystemClock
-from dronebms.core.disk import not_written
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report, Severity
 from dronebms.core.toml_schema import read_text
 from dronebms.protection.limits import default_limits, every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from dronebms.simulation.statistics import OUTCOME_JSON, FlightOutcome
+from dronebms.simulation.statistics import FlightOutcome
 from sim.plant.faults import parse_fault
 from sim.plant.ground_truth import GroundTruth
 from sim.plant.scenario import load_scenario, scenario_names
@@ -43,7 +31,6 @@ FAR_V = 0.1
 FAR_K = 5.0
 FAR_PCT = 10.0
 FAR_S = 180.0
-_MOST_BYTES = 1 << 28  # of the outcomes: half a million flights
 _END_QUANTITIES = (
     "lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct", "remaining_s", "remaining_low_s",
     "remaining_high_s",
@@ -73,9 +60,6 @@ def read_campaign(name: str, faults: Sequence[str], duration_s: float | None) ->
     shipped = resources.files("sim").joinpath("scenarios", f"{name}.toml")
     path = Path(str(shipped)) if name in scenario_names() else Path(name)
     return Campaign(path.stem, read_text(path), tuple(faults), duration_s, __version__)
-
-
-# ---------------------------------------------------------------------- one flight
 
 
 def fly(campaign: Campaign, seed: int) -> FlightOutcome:
@@ -160,91 +144,3 @@ def _before_end_s(outcome: FlightOutcome, end_s: float, severity: Severity) -> f
         s for limit, s in known if limit.quantity in _END_QUANTITIES and limit.severity >= severity
     )
     return max(of_end, default=None)
-
-
-# ---------------------------------------------------------------------- many flights
-
-
-@contextmanager
-def processes(jobs: int) -> Iterator[Executor]:
-    """A pool of `jobs` processes; an exception in the block terminates them.
-
-    Raises:
-        ConfigError: a process was killed.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core has its process: numpy starts no threads
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_parent) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool as error:
-            text = "a process of a flight was killed; the same command continues"
-            raise ConfigError(text) from error
-        except BaseException:
-            for process in active_children():
-                process.terminate()
-            raise
-
-
-def _end_with_parent() -> None:
-    """Terminate this process when its parent ends, also when the parent is killed."""
-
-    def wait() -> None:
-        if (parent := parent_process()) is not None:
-            parent.join()
-            os.kill(os.getpid(), SIGTERM)
-
-    Thread(target=wait, daemon=True).start()
-
-
-class ResultsFile:
-    """Outcomes of a campaign by seed, in a file with one appended line each.
-
-    Args:
-        path: the file; seeds in it are not flown again.
-        campaign: the flight; the file's first line.
-        warn: receives the warning about an incomplete last line, which is dropped.
-
-    Raises:
-        ConfigError: the file is of another campaign, damaged, or cannot be read or written.
-    """
-
-    def __init__(self, path: Path, campaign: Campaign, warn: Callable[[str], None]) -> None:
-        self._path = path
-        self._head = json.dumps(asdict(campaign)).encode() + b"\n"
-        try:
-            # A missing folder or permission is an error before the first flight.
-            path.parent.stat()
-            if not os.access(path if path.exists() else path.parent, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            if path.exists() and not path.is_file() and not path.is_dir():
-                raise ConfigError(f"{path} cannot be used: it is not a file")
-            data = read_bytes(path, _MOST_BYTES) if path.exists() else b""
-            head, *lines = (data or self._head).splitlines(keepends=True)
-            if head != self._head:
-                raise ConfigError(
-                    f"{path} is not of this scenario, faults, duration and version; "
-                    "name another file with --out"
-                )
-            if lines and not lines[-1].endswith(b"\n"):
-                warn(f"{path}: the last line is incomplete and is dropped")
-                os.truncate(path, len(data) - len(lines.pop()))
-            rows = [OUTCOME_JSON.validate_json(line) for line in lines]
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be used: {error.strerror}") from error
-        except BoundError as error:
-            raise ConfigError(f"{path} cannot be used: {error}") from error
-        except ValidationError as error:
-            damaged = error.errors()[0]["input"]
-            raise ConfigError(f"{path}: a line is damaged: {damaged!r:.80}") from error
-        self.rows: dict[int, FlightOutcome] = {row.seed: row for row in rows}
-
-    def add(self, row: FlightOutcome) -> None:
-        """Append an outcome, rounded as the file has it."""
-        line = OUTCOME_JSON.dump_json(row) + b"\n"
-        self.rows[row.seed] = OUTCOME_JSON.validate_json(line)
-        try:
-            with self._path.open("ab") as file:
-                is_new = not file.seek(0, os.SEEK_END)
-                file.write(self._head + line if is_new else line)
-        except OSError as error:
-            raise not_written(self._path, error) from error

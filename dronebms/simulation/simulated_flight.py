@@ -16,9 +16,9 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import every_limit
-from dronebms.recording.format import Recorded, Start
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.recording.records import Recorded, Start
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.protocol.link import Link, open_link
 from sim.emulator.world import open_virtual

@@ -95,9 +95,8 @@ class OpenMetricsExporter(Collector):
 
     def __call__(self, report: Report) -> None:
         """Store a report."""
-        self._newest = self._newest | {
-            report.index: report
-        }  # a new dict: the server reads it in its thread
+        # A new dict: the server reads it in its thread.
+        self._newest = self._newest | {report.index: report}
 
     def close(self) -> None:
         """Stop the server."""

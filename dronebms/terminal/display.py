@@ -18,9 +18,11 @@ from rich.segment import Segment
 from dronebms.core.clock import Clock
 from dronebms.core.number_format import clock_text, duration, printable
 from dronebms.core.report import Event, Report, Severity
-from dronebms.presentation.phrases import expired, weakest_cell
+from dronebms.presentation.cells import weakest_cell
+from dronebms.presentation.phrases import expired
 from dronebms.presentation.trend import Chart, Trend, charts
-from dronebms.terminal.layout import PAGES, Canvas, View, render
+from dronebms.terminal.layout import PAGES, View, render
+from dronebms.terminal.lines import Canvas
 from dronebms.terminal.screen_reader import sentences
 from dronebms.terminal.tty import REDRAW, Terminal
 

@@ -13,37 +13,49 @@ from dataclasses import dataclass, replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dronebms.core.number_format import age, clock_text, duration, printable
+from dronebms.core.number_format import age, clock_text, duration
 from dronebms.core.report import Event, Report, Severity
-from dronebms.presentation.phrases import (
-    SILENT_S,
-    WIDE_SPREAD_MV,
+from dronebms.presentation.answers import (
     Answer,
     autopilot_answer,
-    cells_heading,
-    expired,
-    figures,
     home_answers,
     limit_answer,
     mission_answer,
-    pack_history,
-    pack_name,
-    spread_mv,
     state_answer,
     time_left,
+)
+from dronebms.presentation.phrases import (
+    SILENT_S,
+    expired,
+    figures,
+    pack_history,
+    pack_name,
     verdict,
 )
 from dronebms.presentation.readings import (
-    WEAKEST,
     Reading,
-    cell_reading,
     max_current,
-    mean_cell_v,
     readings,
 )
 from dronebms.presentation.trend import Chart
+from dronebms.terminal.cell_lines import cell_lines, cells_text
 from dronebms.terminal.chart import chart_lines
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
+from dronebms.terminal.lines import (
+    LABEL_WIDTH,
+    QUIET,
+    STALE,
+    STYLES,
+    VALUE,
+    Canvas,
+    Frame,
+    answer_line,
+    fitted,
+    labelled,
+    marked,
+    rule,
+    with_end,
+)
 
 PAGES = {"c": "cells", "l": "log", "h": "help", "?": "help"}
 HELP = (
@@ -62,44 +74,17 @@ HELP = (
     "STALE: received long ago, may be wrong. -: unknown",
     "Bar of a cell: empty at the cut-off, full when charged",
 )
-
 _BIG_WIDTH, _BIG_HEIGHT = 72, 22
 _FIXED_ROWS = 3  # the link, the heading of the cells, the newest event
 _EXTRAS = 5
 _EVENT_ROWS = 4  # below trends, with their title
 _CHART_ROWS = (4, 12)
 _CELL_ROWS = 8  # cells get up to so many rows before any extra
-_MIN_CELL_WIDTH = 30
-_NARROW_CELL_WIDTH = 20  # without a bar, where 30 would push cells off the screen
-_LABEL_WIDTH = 12
-_ANSWER_LABEL_WIDTH = 7
 _READINGS_WIDTH = 100
 _VALUE_WIDTH = 8
 _AGE_WIDTH = 12
 _NOTE_WIDTH = 24
 _BAR_WIDTHS = (4, 40)
-_SPREAD_BAR_WIDTH = 8
-_NARROW_MARK = " <-"
-_CELL_COLUMN_WIDTH = 60  # from this width on there is a second column
-_MAX_CELL_BAR_WIDTH = 50
-
-_STYLES = {
-    Severity.OK: "bold cyan",
-    Severity.INFO: "bold cyan",
-    Severity.WARNING: "bold yellow",
-    Severity.CRITICAL: "bold reverse magenta",
-    Severity.EMERGENCY: "bold reverse red",
-}
-_QUIET, _VALUE, _STALE = "dim", "bold", "bold yellow"
-
-
-@dataclass(frozen=True, slots=True)
-class Canvas:
-    """Size of the terminal in columns and lines, and its character set."""
-
-    width: int
-    height: int
-    ascii_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +96,6 @@ class View:
     page: str = ""  # one of PAGES; "" is the overview
     is_loud: bool = False  # highlight the clock
     charts: tuple[Chart, ...] = ()  # trends of the first battery, where there is room
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Values that the lines of one screen share."""
-
-    now_s: float  # of the newest report
-    width: int
-    height: int
-    glyphs: Glyphs
-    link: str | None  # as in View
-    clock: Text
-    charts: tuple[Chart, ...]
-
-
-# ---------------------------------------------------------------------- pages
 
 
 def render(
@@ -156,14 +125,14 @@ def render(
         frame = replace(frame, height=canvas.height - len(lines))
         lines += _page(now, events, view.page, frame)
     lines = lines[: canvas.height] + [Text()] * (canvas.height - len(lines))
-    return Group(*(_fitted(line, canvas) for line in lines))
+    return Group(*(fitted(line, canvas) for line in lines))
 
 
 def _answers(reports: Sequence[Report], frame: Frame) -> list[Text]:
     first, *others = reports
     mission = mission_answer(first)
     return [
-        _ends(Text(f" {pack_name(first)}", _VALUE), frame.clock, frame.width),
+        with_end(Text(f" {pack_name(first)}", VALUE), frame.clock, frame.width),
         _verdict_line("home:", home_answers(reports), frame),
         *([] if mission is None else [_verdict_line("mission:", mission, frame)]),
         _limit_line(reports),
@@ -178,11 +147,11 @@ def _page(
     if page == "help":
         marks = [f"{mark} {severity.label}" for severity, mark in frame.glyphs.marks.items()]
         lines = (*HELP, f"Signs: {', '.join(marks)}.")
-        return [_rule("help", frame), *(Text(f" {line}") for line in lines)]
+        return [rule("help", frame), *(Text(f" {line}") for line in lines)]
     if page == "log":
         newest = events[-max(frame.height - 1, 1) :]
         heading = f"log: newest {len(newest)} of {len(events)}"
-        return [_rule(heading, frame), *_event_lines(newest, frame)]
+        return [rule(heading, frame), *_event_lines(newest, frame)]
     if page == "cells":
         return _cells_page(reports, frame)
     return _overview(reports[0], events, frame)
@@ -193,7 +162,7 @@ def _cells_page(reports: Sequence[Report], frame: Frame) -> list[Text]:
     lines = []
     for report in reports:
         name = "" if len(reports) == 1 else f"battery {report.index + 1} "
-        lines.append(_rule(name + _cells_text(report, frame), frame))
+        lines.append(rule(name + cells_text(report, frame), frame))
         lines += cell_lines(report, share, frame, exact=True)
     if len(lines) > frame.height:
         lines[max(frame.height - 1, 0) :] = [Text(" more cells than fit here", "bold")]
@@ -205,7 +174,7 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
     big = frame.width >= _BIG_WIDTH and total >= _BIG_HEIGHT
     left = _time_lines(report, frame.glyphs, big=big)
     readings = _reading_lines(report, frame)
-    heading = _rule(_cells_text(report, frame), frame)
+    heading = rule(cells_text(report, frame), frame)
     room = frame.height - len(left) - len(readings) - _FIXED_ROWS
     cells = cell_lines(report, min(room, max(_CELL_ROWS, room - _EXTRAS)), frame)
     # Uses of the free rows by priority: a second event, air, the discharge limits, a title.
@@ -224,7 +193,7 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
         heading,
         *cells,
         *_trend_lines(free - _EXTRAS - _EVENT_ROWS, frame),
-        *[_rule("alarms", frame)] * title,
+        *[rule("alarms", frame)] * title,
     ]
     return lines + _event_lines(events[-max(frame.height - len(lines), 1) :], frame)
 
@@ -233,26 +202,26 @@ def _overview(report: Report, events: Sequence[Event], frame: Frame) -> list[Tex
 
 
 def _verdict_line(label: str, answer: Answer, frame: Frame) -> Text:
-    word = Text(answer.word, _VALUE)
+    word = Text(answer.word, VALUE)
     if answer.severity is not None:
-        word = _mark(answer.severity, answer.word, frame.glyphs)
-    return _answer(label, word, Text(f"  {answer.why}" if answer.why else "", _VALUE))
+        word = marked(answer.severity, answer.word, frame.glyphs)
+    return answer_line(label, word, Text(f"  {answer.why}" if answer.why else "", VALUE))
 
 
 def _limit_line(reports: Sequence[Report]) -> Text:
     answer = limit_answer(reports)
-    return _answer("limit:", Text(answer.word, _VALUE if answer.why else ""), answer.why)
+    return answer_line("limit:", Text(answer.word, VALUE if answer.why else ""), answer.why)
 
 
 def _state_line(report: Report, frame: Frame) -> Text:
     """The severity as a symbol and a word, with the tripped limits and the gauge's trouble."""
     answer, trouble = state_answer(report, frame.now_s), report.snapshot.trouble
-    why = Text("" if trouble is None else f"; {trouble}", _STALE)
+    why = Text("" if trouble is None else f"; {trouble}", STALE)
     if answer.severity is None:
-        return _answer("state:", Text(f"{answer.word}, {answer.why}", _VALUE), why)
-    mark = _mark(answer.severity, answer.word, frame.glyphs)
+        return answer_line("state:", Text(f"{answer.word}, {answer.why}", VALUE), why)
+    mark = marked(answer.severity, answer.word, frame.glyphs)
     loud = answer.severity >= Severity.WARNING
-    return _answer("state:", mark, Text(f"  {answer.why}", _VALUE if loud else ""), why)
+    return answer_line("state:", mark, Text(f"  {answer.why}", VALUE if loud else ""), why)
 
 
 def _other_line(report: Report, frame: Frame) -> Text:
@@ -261,8 +230,8 @@ def _other_line(report: Report, frame: Frame) -> Text:
     state = verdict(report)
     if behind_s > SILENT_S:
         severity, state = Severity.WARNING, f"STALE, no report for {age(behind_s)}"
-    mark = _mark(severity, f"battery {report.index + 1}", frame.glyphs)
-    return Text.assemble(" ", mark, (f" {state}  ", _VALUE), figures(report))
+    mark = marked(severity, f"battery {report.index + 1}", frame.glyphs)
+    return Text.assemble(" ", mark, (f" {state}  ", VALUE), figures(report))
 
 
 # ---------------------------------------------------------------------- time left and readings
@@ -273,14 +242,14 @@ def _time_lines(report: Report, glyphs: Glyphs, *, big: bool) -> list[Text]:
     left_s = report.estimate.remaining_s
     left, until, default = time_left(report)
     clock, comma, interval = left.partition(",")
-    first = Text(left, _VALUE)
+    first = Text(left, VALUE)
     if left_s is not None:
-        first = Text.assemble((clock, _VALUE), comma + interval)
+        first = Text.assemble((clock, VALUE), comma + interval)
     if not big:
         return [Text(" ") + first, Text(f" {until} {default}")]
     drawn = glyphs.big("--:--" if left_s is None else duration(left_s))
     rows = zip(drawn, (first, Text(until), Text(default)), strict=True)
-    return [Text.assemble((f" {row}   ", _VALUE), text) for row, text in rows]
+    return [Text.assemble((f" {row}   ", VALUE), text) for row, text in rows]
 
 
 def _reading_lines(report: Report, frame: Frame) -> list[Text]:
@@ -291,81 +260,37 @@ def _reading_lines(report: Report, frame: Frame) -> list[Text]:
 def _reading_line(reading: Reading, frame: Frame) -> Text:
     value = f"{reading.value:>{_VALUE_WIDTH}}  "
     width = min(frame.width, _READINGS_WIDTH)
-    room = width - 1 - _LABEL_WIDTH - len(value) - _AGE_WIDTH
+    room = width - 1 - LABEL_WIDTH - len(value) - _AGE_WIDTH
     bar_width = min(max(room - _NOTE_WIDTH, _BAR_WIDTHS[0]), _BAR_WIDTHS[1])
     note = reading.note
     if reading.share is not None:
         note = f"{frame.glyphs.bar(reading.share, bar_width)}  {note}"
-    line = _labelled(reading.label, Text(value, _VALUE), Text(note))
+    line = labelled(reading.label, Text(value, VALUE), Text(note))
     if reading.age is None:
         return line
     age = f" {reading.age.text} "  # with a blank after a note that is cut
-    return _ends(line, Text(age, _STALE if reading.age.stale else _QUIET), width)
+    return with_end(line, Text(age, STALE if reading.age.stale else QUIET), width)
 
 
 def _max_current_line(report: Report) -> Text:
     row = max_current(report)
-    value = Text(f"{row.value:>{_VALUE_WIDTH}}", _VALUE)
-    return _labelled(row.label, value, Text(f"  {row.note}"))
+    value = Text(f"{row.value:>{_VALUE_WIDTH}}", VALUE)
+    return labelled(row.label, value, Text(f"  {row.note}"))
 
 
 def _history_lines(report: Report) -> list[Text]:
     text = pack_history(report)
-    return [_labelled("history", Text(text))] if text else []
+    return [labelled("history", Text(text))] if text else []
 
 
 def _autopilot_line(report: Report, frame: Frame) -> Text:
     answer = autopilot_answer(report, frame.now_s, frame.link)
-    styles = {None: _VALUE, Severity.WARNING: _STALE}
-    link = Text(f", {answer.why}" if answer.why else "", _VALUE if answer.severity is None else "")
-    return _labelled("autopilot", Text(answer.word, styles.get(answer.severity, "")), link)
+    styles = {None: VALUE, Severity.WARNING: STALE}
+    link = Text(f", {answer.why}" if answer.why else "", VALUE if answer.severity is None else "")
+    return labelled("autopilot", Text(answer.word, styles.get(answer.severity, "")), link)
 
 
-# ---------------------------------------------------------------------- cells and events
-
-
-def cell_lines(report: Report, rows: int, frame: Frame, *, exact: bool = False) -> list[Text]:
-    """The cells in as few columns as fit into `rows` lines, counted downwards.
-
-    `exact` adds millivolts, the difference to the mean, and why the weakest cell is weak.
-    """
-    cells = len(report.snapshot.cells_v)
-    needed = -(-cells // max(rows, 1))
-    most = frame.width // _MIN_CELL_WIDTH
-    if needed > most and not exact:
-        most = frame.width // _NARROW_CELL_WIDTH
-    columns = max(min(max(frame.width // _CELL_COLUMN_WIDTH, needed), most), 1)
-    height = -(-cells // columns)
-    width = frame.width // columns
-    mean_v = mean_cell_v(report) if exact else None
-    drawn = [_cell(report, index, width, frame, mean_v) for index in range(cells)]
-    return [Text().join(drawn[row::height]) for row in range(height)] if cells else []
-
-
-def _cells_text(report: Report, frame: Frame) -> str:
-    bar = frame.glyphs.bar((spread_mv(report) or 0.0) / WIDE_SPREAD_MV, _SPREAD_BAR_WIDTH)
-    return cells_heading(report, frame.now_s, bar)
-
-
-def _cell(report: Report, index: int, width: int, frame: Frame, mean_v: float | None) -> Text:
-    cell = cell_reading(report, index, frame.now_s, mean_v=mean_v)
-    text = Text.assemble((f" {cell.number:>2}  ", _QUIET))
-    if cell.share is None:
-        text.append(f"{cell.value}  {cell.note}", _STALE)
-    else:
-        text.append(f"{cell.value}  ", _VALUE)
-        mark = f" {cell.mark}" if cell.mark else ""
-        if mark and width < _MIN_CELL_WIDTH:
-            mark = _NARROW_MARK
-        room = width - len(text) - max(len(mark), len(WEAKEST) + 1)
-        bar_width = min(max(room, 0), _MAX_CELL_BAR_WIDTH)
-        if cell.age is not None and cell.age.stale:
-            text.append(cell.age.text.ljust(bar_width), _STALE)
-        else:
-            text.append(frame.glyphs.bar(cell.share, bar_width))
-        text.append(mark, _VALUE)
-    text.truncate(width, pad=True)
-    return text
+# ---------------------------------------------------------------------- events and trends
 
 
 def _event_lines(events: Sequence[Event], frame: Frame) -> list[Text]:
@@ -376,7 +301,7 @@ def _event_line(event: Event, frame: Frame) -> Text:
     severity = event.severity if event.tripped else Severity.OK
     mark = frame.glyphs.marks[severity]
     return Text.assemble(
-        (f" {clock_text(event.t_s)}  ", _QUIET), (mark, _STYLES[severity]), f" {event.text}"
+        (f" {clock_text(event.t_s)}  ", QUIET), (mark, STYLES[severity]), f" {event.text}"
     )
 
 
@@ -389,38 +314,4 @@ def _trend_lines(rows: int, frame: Frame) -> list[Text]:
     width = frame.width // len(frame.charts) - 2
     drawn = [chart_lines(chart, width, height, frame.glyphs) for chart in frame.charts]
     lines = [Text.assemble(*(f" {part} " for part in row)) for row in zip(*drawn, strict=True)]
-    return [_rule(f"trends: {frame.charts[0].span}", frame), *lines]
-
-
-# ---------------------------------------------------------------------- building blocks
-
-
-def _rule(text: str, frame: Frame) -> Text:
-    """A line across the screen with the heading of the lines below."""
-    line = frame.glyphs.rule
-    return Text(f"{line} {text} ".ljust(frame.width, line), _QUIET)
-
-
-def _answer(label: str, *parts: Text | str) -> Text:
-    return Text.assemble((f" {label + ' ':<{_ANSWER_LABEL_WIDTH}}", _QUIET), *parts)
-
-
-def _labelled(label: str, *parts: Text) -> Text:
-    return Text.assemble((f" {label:<{_LABEL_WIDTH}}", _QUIET), *parts)
-
-
-def _mark(severity: Severity, word: str, glyphs: Glyphs) -> Text:
-    return Text(f"{glyphs.marks[severity]} {word}", _STYLES[severity])
-
-
-def _ends(left: Text, right: Text, width: int) -> Text:
-    left.truncate(max(width - right.cell_len, 0), pad=True)
-    return left + right
-
-
-def _fitted(line: Text, canvas: Canvas) -> Text:
-    if line.plain != (safe := printable(line.plain, ascii_only=canvas.ascii_only)):
-        line.plain = safe
-    line.truncate(canvas.width, overflow="crop" if canvas.ascii_only else "ellipsis")
-    line.no_wrap = True
-    return line
+    return [rule(f"trends: {frame.charts[0].span}", frame), *lines]

@@ -6,14 +6,9 @@ truncated, never rounded up.
 """
 
 from dronebms.core.report import Report, Verdict
-from dronebms.presentation.phrases import (
-    SILENT_S,
-    binding_current_limit,
-    has_readings,
-    home_answer,
-    mission_answer,
-    verdict,
-)
+from dronebms.presentation.answers import home_answer, mission_answer
+from dronebms.presentation.current_limits import binding_current_limit
+from dronebms.presentation.phrases import ARMED_TEXTS, SILENT_S, has_readings, verdict
 
 _MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10
 _PERCENT, _STEP_PCT = 100.0, 5
@@ -86,5 +81,4 @@ def _autopilot(report: Report) -> str:
     vehicle = report.vehicle
     if vehicle.heartbeat_age_s is None or vehicle.heartbeat_age_s > SILENT_S:
         return f"no heartbeat, {vehicle.link_trouble}" if vehicle.link_trouble else "no heartbeat"
-    armed = {True: "armed", False: "disarmed", None: "arming unknown"}[vehicle.armed]
-    return f"{armed}, {vehicle.mode or 'mode unknown'}"
+    return f"{ARMED_TEXTS[vehicle.armed]}, {vehicle.mode or 'mode unknown'}"

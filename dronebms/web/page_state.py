@@ -12,26 +12,22 @@ from typing import Any, TypeAlias
 from dronebms.core.number_format import age, clock_text, duration, printable
 from dronebms.core.report import Estimate, Event, Report, Severity, Status
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.presentation.phrases import (
-    MARKS,
+from dronebms.presentation.answers import (
     Answer,
     autopilot_answer,
-    cells_heading,
-    expired,
     home_answers,
     limit_answer,
     mission_answer,
-    pack_history,
-    pack_name,
     state_answer,
     time_left,
 )
+from dronebms.presentation.cells import cells_heading, mean_cell_v
+from dronebms.presentation.phrases import MARKS, expired, pack_history, pack_name
 from dronebms.presentation.readings import (
     Age,
     Reading,
     cell_reading,
     max_current,
-    mean_cell_v,
     readings,
 )
 from dronebms.presentation.trend import Chart, Place, Point, charts

@@ -8,50 +8,31 @@ never goes back from one run to the next. A peer whose clock is ahead moves its 
 others are not measured by it. Our own timestamps are above every one that was accepted, as every
 peer expects.
 
-Streams and timestamps outlive the process in a file: after a restart, and on a computer without a
-date, an old frame is refused too. The file is written before the frames of a step are used, and
-our own timestamp is written ahead. It is synced every 30 s, so that after a start of the computer
-the stored times count 35 s more.
+Streams and timestamps outlive the process in a file (`signing_file`): after a restart, and on a
+computer without a date, an old frame is refused too. It is written before the frames of a step are
+used, and our own timestamp is written ahead. After a start of the computer the stored times count
+35 s more, as the file is synced every 30 s.
 Source: mavlink.io/en/guide/message_signing.html.
 """
 
 import hashlib
 import hmac
 import logging
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from dronebms.core.clock import boot_id
-from dronebms.core.place_file import PlaceFile
-from dronebms.core.state import decode, encode, from_json, to_json
+from mavlink_bridge.protocol.signing_file import TICKS_PER_S, SigningState, TimestampStore
 
 Stream: TypeAlias = tuple[int, int, int]  # link id, system, component
 
 EPOCH_S = 1420070400  # 2015-01-01
-TICKS_PER_S = 100_000
 _LATE = 60 * TICKS_PER_S  # of the first frame of a stream
 _AHEAD = 10 * TICKS_PER_S  # of our stored timestamp
-_SYNCED = 30 * TICKS_PER_S
 _UNSYNCED = 35 * TICKS_PER_S  # the same and the time of a sync
 _MOST = (1 << 48) - 10 * 365 * 86_400 * TICKS_PER_S  # ten years before the field ends
 _STREAMS_MAX = 64
 _SIGNATURE, _TIMESTAMP, _LINK = slice(-6, None), slice(-12, -6), -13
-_PLACE_BYTES = 8192
-_MARK = b"SIG1"
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SigningState:
-    """Timestamps that outlive the process."""
-
-    FORMAT: ClassVar[int] = 1
-
-    boot_id: str
-    own: int  # above every timestamp of ours
-    reference: int
-    streams: tuple[tuple[int, int, int, int], ...]  # link id, system, component, timestamp
 
 
 class Signing:
@@ -64,7 +45,7 @@ class Signing:
     """
 
     def __init__(
-        self, key: bytes, unix_s: float = 0.0, store: "TimestampFile | None" = None
+        self, key: bytes, unix_s: float = 0.0, store: TimestampStore | None = None
     ) -> None:
         self.key = key
         self._store = store
@@ -128,69 +109,3 @@ class Signing:
         _log.warning(
             "signed frames of %d/%d are refused: %.1f s too old, or repeated", *stream[1:], late_s
         )
-
-
-class TimestampFile:
-    """File of the timestamps.
-
-    Attributes:
-        state: as the last run stored it; `None` without one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.state: SigningState | None = None
-        self._path = path
-        self._trouble: str | None = None  # as logged
-        self._file: PlaceFile | None = None
-        self._synced: int | None = None  # reference of the content that was last synced
-        try:
-            self._file = PlaceFile(path, _MARK, _PLACE_BYTES)
-            self.state = self._read(self._file)
-        except OSError as error:
-            self._log_trouble(error.strerror)
-
-    def write(self, state: SigningState) -> None:
-        """Write the timestamps; a disk error is logged once."""
-        try:
-            if self._file is None:
-                self._file = PlaceFile(self._path, _MARK, _PLACE_BYTES)
-                self._file.read()  # ours are newer, whatever is in it
-            self._file.write(to_json(encode(state)))
-            if self._synced is None or not 0 <= state.reference - self._synced < _SYNCED:
-                self._synced = state.reference
-                self._file.keep()
-        except OSError as error:
-            self._log_trouble(error.strerror)
-        else:
-            self._log_trouble(None)
-
-    def close(self) -> None:
-        """Close the file; its content stays."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-    def _log_trouble(self, trouble: str | None) -> None:
-        """Log a change of the trouble."""
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        if trouble is None:
-            _log.info("signing timestamps are stored again: %s", self._path)
-        else:
-            _log.error("signing timestamps are not stored: %s: %s", self._path, trouble)
-
-    def _read(self, file: PlaceFile) -> SigningState | None:
-        if not file.is_own:
-            _log.error("%s can be written by other users and is ignored", self._path)
-            return None
-        body = file.read()
-        if body is None:
-            if not file.is_empty:
-                _log.error("%s is damaged: signing timestamps begin again", self._path)
-            return None
-        try:
-            return decode(SigningState, from_json(body), "signing timestamps")
-        except ValueError as error:
-            _log.error("%s is damaged: %s", self._path, error)
-            return None

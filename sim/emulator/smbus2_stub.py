@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dronebms.core.clock import SystemClock, VirtualClock
+from dronebms.core.service_defaults import SIMULATED
 from sim.emulator.world import World, open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
@@ -32,7 +33,6 @@ I2C, PEC = 0x0001, 0x0008
 ALL_FUNCTIONS = 0x0FFF_0009
 _MESSAGE_READS = 0x0001  # flag of a message
 _WORD_BYTES = 2
-SIM = "sim:"
 Force = object  # has no effect: no kernel driver owns an address here
 
 
@@ -82,8 +82,8 @@ class SMBus:
         Raises:
             ConfigError: the scenario that the bus names cannot be used.
         """
-        named = isinstance(bus, str) and bus.startswith(SIM)
-        pack = str(bus).removeprefix(SIM) if named else self._pack
+        named = isinstance(bus, str) and bus.startswith(SIMULATED)
+        pack = str(bus).removeprefix(SIMULATED) if named else self._pack
         if isinstance(pack, str):
             self._bus, self.world = open_virtual(pack, self._clock, self._seed, self._faults)
         else:

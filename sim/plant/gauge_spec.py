@@ -34,10 +34,9 @@ class GaugeSpec(Section):
     full_error_frac: Signed = 0.0  # of FullChargeCapacity
     start_error_frac: Signed = 0.0  # of its state of charge at the start
     soc_smoothing_s: NotNegative = 0.0  # time constant of the reported charge
-    soc_sticks_pct: Annotated[float, Field(ge=0.0, le=100.0)] = (
-        0.0  # minimum of the reported charge,
-    )
-    empty_cell_v: Positive | None = None  # until a cell is so low: then 0
+    # Minimum of the reported charge, until a cell is as low as `empty_cell_v`: then 0.
+    soc_sticks_pct: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    empty_cell_v: Positive | None = None
     current_gain_error_frac: Signed = 0.0
     current_offset_a: Finite = 0.0
     current_noise_a: NotNegative = 0.03  # standard deviations of one measurement

@@ -90,9 +90,8 @@ class Phase(Section):
     payload_kg: Annotated[float, Field(ge=0.0, le=1000.0)] | None = None  # from here on
     armed: bool = True
     mode: str = "AUTO"  # of the autopilot
-    outward_m_s: Annotated[float, Field(ge=-60.0, le=60.0)] = (
-        0.0  # away from home; negative: towards it
-    )
+    # Away from home; negative: towards it.
+    outward_m_s: Annotated[float, Field(ge=-60.0, le=60.0)] = 0.0
     climb_m_s: Annotated[float, Field(ge=-30.0, le=30.0)] = 0.0
 
 

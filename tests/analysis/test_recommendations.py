@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from dronebms.analysis.flight_comparison import compare
-from dronebms.analysis.recommendations import ADVICE, SENTENCES, Change, Fitness, verdict
+from dronebms.analysis.flight_comparison import Change, compare
+from dronebms.analysis.recommendations import RECOMMENDATIONS, SENTENCES, Fitness, verdict
 from dronebms.analysis.track import Track, tracks
 from dronebms.cli.main import main
 from dronebms.core.report import Severity
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.protection.limits import every_limit
 from tests.analysis.test_report_page import ParsedPage, flown
 
@@ -28,7 +29,7 @@ def track(*limits: str, worst: Severity | None = Severity.WARNING) -> Track:
 
 
 def test_every_row_is_of_limits_that_exist() -> None:
-    named = [limit for row in ADVICE for limit in row.limits]
+    named = [limit for row in RECOMMENDATIONS for limit in row.limits]
     assert set(named) <= set(every_limit())
     assert len(named) == len(set(named))
 

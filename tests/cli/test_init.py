@@ -25,7 +25,7 @@ from dronebms.cli.main import main
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import validated
-from dronebms.probe.prober import Place
+from dronebms.probe.place import Place
 from dronebms.service.config import Config
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus

@@ -20,8 +20,9 @@ from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower
 from dronebms.flightlogs import FlightSource, read_csv_log
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.service.checkpoint import CHECKPOINT
 from tests.flightlogs.test_hostile_logs import mutated
 

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from dronebms.cli.main import main
-from dronebms.probe.prober import MAGIC
+from dronebms.probe.recording import MAGIC
 from tests.flightlogs.test_hostile_logs import BIN, TLOG, ULG, mutated
 
 TABLE = "t_s,voltage_v,current_a,temperature_degc,cell1_v,cell4_v,gauge_soc_pct,armed\n" + "".join(

@@ -16,15 +16,17 @@ import pytest
 from rich.console import Console
 
 from dronebms.cli.main import main
-from dronebms.cli.pack_tables import PackRow, in_width, tables
+from dronebms.cli.packs.rows import PackRow
+from dronebms.cli.packs.tables import in_width, tables
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.learned_export import EverythingLearned
 from dronebms.estimation.learned_pack import Keys
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder, recall
 from dronebms.health.ageing_trend import forecast_ageing
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import PackLabel, use_since_maintenance
+from dronebms.health.sqlite import FILE, SqliteFile
 from tests.postgres import server
 
 

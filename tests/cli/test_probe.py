@@ -22,8 +22,11 @@ from dronebms.cli.main import main
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import RecordingError
 from dronebms.probe.audit import AuditOptions, warnings_of
-from dronebms.probe.prober import MAGIC, Place, Prober, read_recording, scan
+from dronebms.probe.place import Place
+from dronebms.probe.prober import Prober
 from dronebms.probe.readout import read_pack
+from dronebms.probe.recording import MAGIC, read_recording
+from dronebms.probe.scan import scan
 from dronebms.probe.table import render
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus

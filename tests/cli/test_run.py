@@ -21,7 +21,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import DroneBmsError
 from dronebms.core.toml_schema import validated
-from dronebms.recording.format import Poll, Start, Step, read_records
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Poll, Start, Step
 from dronebms.service.config import Config
 from dronebms.service.service import Service
 from tests.mavlink_bridge.loopback import WAIT_S

@@ -9,7 +9,7 @@ import pytest
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import UNKNOWN_CAPACITY_AH
-from dronebms.health.database import Database, PackHistory, SqliteFile, is_ordered
+from dronebms.health.database import Database, PackHistory, is_ordered
 from dronebms.health.flight_record import (
     COLUMN_TYPES,
     FLYING,
@@ -20,6 +20,7 @@ from dronebms.health.flight_record import (
 )
 from dronebms.health.pack_label import PackLabel
 from dronebms.health.postgres import PostgresDatabase
+from dronebms.health.sqlite import SqliteFile
 from tests.postgres import server
 
 FULL = FlightRecord(

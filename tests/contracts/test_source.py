@@ -16,8 +16,8 @@ from dronebms.dronecan.bus_battery import BusBattery
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
-from dronebms.recording.format import Recorded
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
+from dronebms.recording.records import Recorded
 from dronebms.service.bus_threads import BusThread, PolledGauge
 from mavlink_bridge.protocol.vehicle_battery import SentReports, VehicleBattery
 from sim.emulator.world import World, open_virtual

@@ -19,8 +19,8 @@ import pytest
 from dronebms.core import atomic_file
 from dronebms.core.atomic_file import atomic_writer, created
 from dronebms.core.errors import ConfigError
-from dronebms.probe import prober
-from dronebms.recording import format as recording
+from dronebms.probe import recording
+from dronebms.recording import blocks
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_no_output_replaces_what_was_recorded(tmp_path: Path, kind: str) -> None
         with closing(sqlite3.connect(path)) as database:
             database.execute("CREATE TABLE flight (id)")
     else:
-        path.write_bytes({"recording": recording.MAGIC, "readout": prober.MAGIC}[kind])
+        path.write_bytes({"recording": blocks.MAGIC, "readout": recording.MAGIC}[kind])
     before = path.read_bytes()
     why = "cannot be written: it is a database or a recording"
     with pytest.raises(ConfigError, match=why), atomic_writer(path) as file:

@@ -19,8 +19,8 @@ from dronebms.dronecan.can_url import parse_can_url
 from dronebms.dronecan.node import NodeIdentity
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import Config
-from dronebms.service.factories import refuse_unusable
-from dronebms.simulation.rehearsal import left_out, rehearsed
+from dronebms.service.installation import refuse_unusable
+from dronebms.simulation.sitl.rehearsal import left_out, rehearsed
 from mavlink_bridge.protocol.can_forward import CanForward
 
 PACK = '[[battery]]\nbus = "sim:survey"\n'

@@ -12,6 +12,7 @@ from hypothesis import given
 
 from dronebms.core.report import ChargingAdvice, Report, ReportedCharge, Status
 from dronebms.dronecan import dsdl, report_fields
+from dronebms.dronecan.battery_messages import BATTERY_INFO, BATTERY_INFO_AUX, CBAT
 from dronebms.dronecan.status_flags import BAD_BATTERY, BMS_ERROR, CHARGING, FLAGS, IN_USE
 from dronebms.protection import limits
 from dronebms.protection.limits import every_limit
@@ -32,15 +33,15 @@ def _decoded(name: str, fields: Mapping[str, object] | None) -> Any:  # noqa: AN
 
 
 def _info(report: Report) -> Any:  # noqa: ANN401 - an untyped package
-    return _decoded(report_fields.INFO, report_fields.battery_info(report, 3))
+    return _decoded(BATTERY_INFO.name, report_fields.battery_info(report, 3))
 
 
 def _aux(report: Report) -> Any:  # noqa: ANN401 - an untyped package
-    return _decoded(report_fields.AUX, report_fields.battery_info_aux(report, 3))
+    return _decoded(BATTERY_INFO_AUX.name, report_fields.battery_info_aux(report, 3))
 
 
 def _cbat(report: Report) -> Any:  # noqa: ANN401 - an untyped package
-    return _decoded(report_fields.CBAT, report_fields.cbat(report))
+    return _decoded(CBAT.name, report_fields.cbat(report))
 
 
 def _without(report: Report, **changes: object) -> Report:

@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from dronebms.presentation.phrases import autopilot_answer
+from dronebms.presentation.answers import autopilot_answer
 from dronebms.telemetry import json_line
 from tests.dronecan.reports import report_at
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dronebms.service.config import read_config
-from dronebms.service.factories import refuse_unusable
 from dronebms.service.gauge_packages import package_of, schemes, trouble_of
+from dronebms.service.installation import refuse_unusable
 from tests.cli.test_run import COMMAND, Ground, service, stopped
 
 ROOT = Path(__file__).parents[2]

@@ -22,11 +22,12 @@ import pytest
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import PackSummary, Report
 from dronebms.health.capacity import pack_capacity
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import FlightDetector
 from dronebms.health.flight_record import FLYING, LANDED, LOST, SCHEMA, FlightRecord
 from dronebms.health.pack_label import PackLabel
 from dronebms.health.sink import PackHistorySink
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.protection.limits import every_limit
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from smartbattery.snapshot import Identity
@@ -316,7 +317,7 @@ def test_a_locked_database_blocks_nothing_is_logged_once_and_loses_no_flight(
     start: list[Report], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("dronebms.health.database._BUSY_S", 0.05)
+    monkeypatch.setattr("dronebms.health.sqlite._BUSY_S", 0.05)
     PackHistory(SqliteFile(tmp_path / FILE, writes=True), writes=True)
     failed = threading.Event()
 

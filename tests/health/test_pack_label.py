@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dronebms.core.report import Report
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import (
     PackLabel,
@@ -18,6 +18,7 @@ from dronebms.health.pack_label import (
     stays,
     use_since_maintenance,
 )
+from dronebms.health.sqlite import FILE, SqliteFile
 from tests.health.test_pack_history import flights_of, survey
 
 VERSION_2 = Path(__file__).parents[1] / "data" / "history" / "packs_version_2.sqlite"

@@ -147,7 +147,7 @@ def check(paths: Iterable[Path], root: Path = ROOT) -> Iterator[tuple[str, int, 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the offences; the exit code is 1 when there is any."""
-    parser = argparse.ArgumentParser(prog="python -m tests.lint.module_state")
+    parser = argparse.ArgumentParser(prog="python -m tests.lint.module_state", allow_abbrev=False)
     parser.add_argument("files", nargs="*", type=Path, help="files; default: all of the product")
     options = parser.parse_args(arguments)
     found = list(check(options.files or files()))

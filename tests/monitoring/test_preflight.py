@@ -21,7 +21,7 @@ from dronebms.core.report import (
     Verdict,
 )
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.health.flight_detection import Stress
+from dronebms.health.stress import Stress
 from dronebms.monitoring.charging_advice import _STOPS, advise_charging
 from dronebms.monitoring.pipeline import with_ground_checks
 from dronebms.monitoring.preflight import check_preflight

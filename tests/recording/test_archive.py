@@ -27,10 +27,12 @@ from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
+from dronebms.recording.blocks import MAGIC, block_of
 from dronebms.recording.boots import BOOT_FILE
-from dronebms.recording.format import MAGIC, Recorded, Start, Step, block_of, read_records, text_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.reading import read_records
 from dronebms.recording.recorder import Block, GrowingFile, Incident, Recorder
+from dronebms.recording.records import Recorded, Start, Step, text_of
 from sim.emulator.world import open_virtual
 from smartbattery.registers import ADDRESS
 from tests.disks import files_limited_to
@@ -697,7 +699,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import SystemClock
 from dronebms.monitoring.loop import live_ticks
 from dronebms.recording.recorder import Recorder
-from dronebms.recording.format import Recorded, Start
+from dronebms.recording.records import Recorded, Start
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 start = Start((Recorded(PackData(LIPO), 11),))
 recorder = Recorder(Folder(pathlib.Path(sys.argv[1]), Bounds(1e9, 1e8)), start)

@@ -33,9 +33,11 @@ from dronebms.estimation.usual_power import FlightPower
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
-from dronebms.recording.format import MAGIC, Recorded, Start, block_of, read_records, text_of
+from dronebms.recording.blocks import MAGIC, block_of
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.reading import read_records
 from dronebms.recording.recorder import Recorder, SingleFile
+from dronebms.recording.records import Recorded, Start, text_of
 from dronebms.service.bus_threads import PolledGauge
 from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual

@@ -45,24 +45,9 @@ from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
-from dronebms.recording import format as recording_format
+from dronebms.recording import reading
 from dronebms.recording.archive import Bounds, Folder
-from dronebms.recording.format import (
-    MAGIC,
-    Planned,
-    Poll,
-    Record,
-    Recorded,
-    Shown,
-    Start,
-    Step,
-    _blocks,
-    block_of,
-    is_recording,
-    plan_line,
-    read_records,
-    text_of,
-)
+from dronebms.recording.blocks import MAGIC, block_of, blocks_in
 from dronebms.recording.gauge_tap import (
     PlayedGauge,
     SteppedGauge,
@@ -70,7 +55,19 @@ from dronebms.recording.gauge_tap import (
     TappedSource,
     unpolled,
 )
+from dronebms.recording.reading import is_recording, read_records
 from dronebms.recording.recorder import PLAN_S, START_S, Recorder, SingleFile
+from dronebms.recording.records import (
+    Planned,
+    Poll,
+    Record,
+    Recorded,
+    Shown,
+    Start,
+    Step,
+    plan_line,
+    text_of,
+)
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
@@ -224,7 +221,7 @@ def test_a_flight_plan_is_restored_to_every_step_to_the_bit(tmp_path: Path) -> N
 
 def blocks_of(path: Path) -> list[tuple[bytes, int]]:
     with path.open("rb") as file:
-        return [block for _, _, block in _blocks(Window(file)) if block is not None]
+        return [block for _, _, block in blocks_in(Window(file)) if block is not None]
 
 
 def test_a_mission_of_500_items_adds_less_than_a_per_cent_to_an_hour(tmp_path: Path) -> None:
@@ -801,7 +798,7 @@ def test_a_crafted_recording_is_replayed_or_refused_in_one_sentence(
 ) -> None:
     recorded(tmp_path / "good.rec", 20.0)
     with (tmp_path / "good.rec").open("rb") as file:
-        texts = [block[0] for _, _, block in _blocks(Window(file)) if block is not None]
+        texts = [block[0] for _, _, block in blocks_in(Window(file)) if block is not None]
     rows = [json.loads(line) for text in texts for line in text.splitlines()]
     rows.insert(3, json.loads(plan_line(mission(20))))
     rows.insert(4, json.loads(text_of(Shown(0, SHOWN))))
@@ -840,7 +837,7 @@ def test_a_block_that_expands_is_refused(tmp_path: Path, text: bytes, sentence: 
         list(read_records(tmp_path / "x.rec"))
 
 
-def test_marks_and_lengths_that_are_no_blocks_are_bounded(tmp_path: Path) -> None:
+def test_marks_and_lengths_that_are_noblocks_in_are_bounded(tmp_path: Path) -> None:
     path = tmp_path / "x.rec"
     path.write_bytes(MAGIC + b"\xd5BMS\0\0\0\0\xff\xff\xff\xff\0\0\0\0" * 20_000)
     with pytest.raises(RecordingError, match="damaged at more than 10000 places"):
@@ -871,7 +868,7 @@ def test_the_polls_of_two_buses_are_not_in_one_order_with_each_other_or_with_the
 
 
 def test_the_number_of_steps_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording_format, "MAX_ROWS", 100)
+    monkeypatch.setattr(reading, "MAX_ROWS", 100)
     steps = b"".join(text_of(Step(0.0, UNKNOWN_VEHICLE)) for _ in range(101))
     (tmp_path / "x.rec").write_bytes(MAGIC + block_of(0, text_of(ONE) + steps))
     with pytest.raises(RecordingError, match="block 0: more than 100 steps"):

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Event
 from time import monotonic
 from typing import Any
 from zlib import crc32
@@ -43,6 +42,7 @@ from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
 from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Identity, Snapshot
+from tests.disks import HeldDisk
 from tests.mavlink_bridge.loopback import WAIT_S
 
 RULES = Rules((LimitChange("hot", trip=50.0),), (Action(Severity.WARNING, ActionKind.RETURN),))
@@ -849,21 +849,6 @@ def test_a_folder_that_cannot_be_written_stops_nothing(caplog: pytest.LogCapture
 
 
 # ------------------------------------------------------------------------- in a thread
-
-
-class HeldDisk:
-    """A disk whose writes wait."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.goes_on, self.writes = Event(), Event()
-        write = os.pwrite
-
-        def held(file: int, data: bytes, place: int) -> int:
-            self.writes.set()
-            assert self.goes_on.wait(WAIT_S)
-            return write(file, data, place)
-
-        monkeypatch.setattr(os, "pwrite", held)
 
 
 def test_a_disk_that_holds_up_a_write_holds_up_no_step_and_the_newest_parts_are_stored(

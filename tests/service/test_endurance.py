@@ -17,7 +17,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.service import Service, limit_garbage
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from dronebms.telemetry.config import MetricsConfig
 from dronebms.telemetry.openmetrics import OpenMetricsExporter
 from dronebms.telemetry.status_socket import StatusServer

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
-from dronebms.recording.format import Shown, _record_of, text_of
+from dronebms.recording.records import Shown, record_of, text_of
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import Config, read_config
-from dronebms.service.factories import Wiring, packages_of, refuse_unusable
 from dronebms.service.gauge_packages import (
     PackageBattery,
     checked,
@@ -32,7 +31,10 @@ from dronebms.service.gauge_packages import (
     schemes,
     trouble_of,
 )
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.service.installation import refuse_unusable
+from dronebms.service.machine import Wiring
+from dronebms.service.sources import packages_of
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import open_virtual
 from sim.source_contract import check_silence, check_snapshot, check_snapshots
@@ -374,4 +376,4 @@ def test_no_value_of_a_package_breaks_the_contract_or_a_recording(
     snapshot = checked(Snapshot(5.0, cells_v=cells_v, read_at_s=read_at_s, **values), 5.0, NAME)
     check_snapshot(snapshot, 5.0)
     shown = Shown(0, snapshot)
-    assert _record_of(text_of(shown), "here") == shown
+    assert record_of(text_of(shown), "here") == shown

@@ -12,7 +12,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.service import VEHICLE, Service
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from sim.emulator.world import open_virtual
 from tests.mavlink_bridge.fake_vehicle import LAND, LOITER, RTL, FakeVehicle
 

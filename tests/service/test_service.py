@@ -30,11 +30,13 @@ from dronebms.core.report import PackSummary, Report
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.flightlogs import FlightOptions
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.monitoring.pipeline import Pipeline
-from dronebms.recording.format import Start, read_records
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Start
 from dronebms.service.config import Config
 from dronebms.service.service import Service
 from dronebms.service.signals import Signals

@@ -20,9 +20,11 @@ import pytest
 
 from benchmarks.endurance.stepped_date import SteppedDate
 from dronebms.core.errors import ConfigError
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import FLYING, LOST, FlightRecord
-from dronebms.recording.format import Step, read_records
+from dronebms.health.sqlite import FILE, SqliteFile
+from dronebms.recording.reading import read_records
+from dronebms.recording.records import Step
 
 pytestmark = [
     pytest.mark.slow,  # three flights of half a minute each

@@ -14,10 +14,10 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
 from dronebms.flightlogs import FlightOptions
-from dronebms.health.database import FILE, SqliteFile
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.service.config import Config
 from dronebms.service.service import Service
-from dronebms.simulation.rehearsal import VirtualMachine
+from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from dronebms.telemetry import json_line
 from sim.emulator.world import open_virtual
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, LOITER, PX4, PX4_RTL, RTL, FakeVehicle

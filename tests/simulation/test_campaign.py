@@ -28,7 +28,8 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError, OutputError
 from dronebms.core.pack_data import PackData
 from dronebms.protection.limits import every_limit
-from dronebms.simulation.campaign import Campaign, ResultsFile, _is_far, fly, read_campaign
+from dronebms.simulation.campaign import Campaign, _is_far, fly, read_campaign
+from dronebms.simulation.results_file import ResultsFile
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
 from dronebms.simulation.statistics import (
     OUTCOME_JSON,
@@ -311,7 +312,7 @@ def test_a_campaign_continues_with_the_missing_seeds_and_jobs_change_nothing(fol
 def test_a_results_file_beyond_its_bound_is_rejected(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dronebms.simulation.campaign._MOST_BYTES", 99)
+    monkeypatch.setattr("dronebms.simulation.results_file._MOST_BYTES", 99)
     (folder / "long.jsonl").write_bytes(b"x" * 100)
     out = str(folder / "long.jsonl")
     assert main(["campaign", str(folder / "short.toml"), "--runs", "1", "--out", out]) == 2

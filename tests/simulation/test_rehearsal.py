@@ -15,9 +15,9 @@ from dronebms.core.toml_schema import validated
 from dronebms.flightlogs import FlightOptions
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.config import Config
-from dronebms.simulation.rehearsal import left_out, rehearsed, scenario_of
 from dronebms.simulation.simulated_flight import SimOptions
 from dronebms.simulation.sitl import Sitl
+from dronebms.simulation.sitl.rehearsal import left_out, rehearsed, scenario_of
 from dronebms.telemetry import json_line
 from sim.emulator.world import World, open_bus
 from smartbattery.gauge import Gauge

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.simulation.sitl_vehicle import SitlVehicle
+from dronebms.simulation.sitl.vehicle import SitlVehicle
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT, PX4
 from mavlink_bridge.protocol.link import open_link

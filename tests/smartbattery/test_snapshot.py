@@ -116,6 +116,11 @@ def test_the_weakest_cell_counts_from_0_and_an_unknown_one_is_never_it() -> None
     assert Snapshot(0.0, cells_v=(None, None)).lowest_cell() is None
 
 
+def test_known_cells_are_in_their_order_and_an_unknown_one_is_none_of_them() -> None:
+    assert LOOK.known_cells_v() == [4.02, 3.98, 4.05]
+    assert LOOK.at(200.0).known_cells_v() == []
+
+
 def test_readings_in_dispute_are_for_limits_alone() -> None:
     assert LOOK.undisputed() is LOOK
     disputed = replace(LOOK, disputed={"voltage_v": (24.1, 22.0)})

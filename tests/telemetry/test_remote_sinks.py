@@ -28,7 +28,7 @@ from dronebms.core.report import Severity, Sink, Verdict
 from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
-from dronebms.service.factories import metrics_of, mqtt_of
+from dronebms.service.outputs import metrics_of, mqtt_of
 from dronebms.telemetry import mqtt as mqtt_module
 from dronebms.telemetry import openmetrics
 from dronebms.telemetry.config import MetricsConfig, MqttConfig

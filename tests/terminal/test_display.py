@@ -37,15 +37,14 @@ from dronebms.core.report import (
     Verdict,
 )
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, TelemetryLinkState, VehicleState
-from dronebms.presentation.phrases import (
-    headless_line,
-    home_answer,
-    mission_answer,
-    weak_cell_reasons,
-)
+from dronebms.presentation.answers import home_answer, mission_answer
+from dronebms.presentation.cells import weak_cell_reasons
+from dronebms.presentation.phrases import headless_line
+from dronebms.terminal.cell_lines import cell_lines
 from dronebms.terminal.display import Display
 from dronebms.terminal.glyphs import ASCII, UNICODE, Glyphs
-from dronebms.terminal.layout import Canvas, Frame, View, cell_lines, render
+from dronebms.terminal.layout import View, render
+from dronebms.terminal.lines import Canvas, Frame
 from dronebms.terminal.screen_reader import sentences
 from smartbattery.snapshot import MAX_CELLS, Identity
 from tests.scenes import (

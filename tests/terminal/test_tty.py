@@ -21,7 +21,8 @@ import pytest
 from rich.console import Console
 
 from dronebms.presentation.trend import Trend, charts
-from dronebms.terminal.layout import Canvas, View, render
+from dronebms.terminal.layout import View, render
+from dronebms.terminal.lines import Canvas
 from tests.scenes import EVENTS, FLYING, LINK
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from dronebms.core.report import Event, PackSummary, Report, Severity
 from dronebms.presentation.trend import Point
-from dronebms.terminal.layout import Canvas, View, render
+from dronebms.terminal.layout import View, render
+from dronebms.terminal.lines import Canvas
 from dronebms.web.hub import MAX_VIEWERS, Cursor, Hub
 from dronebms.web.page_state import blank, page_alarms, page_state, page_trends
 from smartbattery.snapshot import Identity

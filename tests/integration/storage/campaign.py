@@ -217,7 +217,7 @@ def rows(arguments: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("kind", choices=("faults", "power"))
     parser.add_argument("--writer", action="append")
     parser.add_argument("--every", type=int, default=1)

@@ -36,22 +36,24 @@ from dronebms.estimation.learned_export import export_from_json
 from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
 from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.usual_power import FlightPower
-from dronebms.health.database import FILE, PackHistory, SqliteFile
+from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import PackLabel
 from dronebms.health.sink import PackHistorySink
+from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches
 from dronebms.recording import archive
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.boots import BOOT_FILE
-from dronebms.recording.format import Recorded, Start, Step, read_records
+from dronebms.recording.reading import read_records
 from dronebms.recording.recorder import Block, Recorder
+from dronebms.recording.records import Recorded, Start, Step
 from dronebms.service.checkpoint import CHECKPOINT, CheckpointFile
 from dronebms.service.config import Config
 from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.outbox import Outbox
-from mavlink_bridge.protocol.signing import SigningState, TimestampFile
+from mavlink_bridge.protocol.signing_file import SigningState, TimestampFile
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 from tests.mavlink_bridge.reports import a_report, an_event
 

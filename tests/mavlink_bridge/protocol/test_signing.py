@@ -14,16 +14,18 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core import clock
 from mavlink_bridge.bridge import Bridge
 from mavlink_bridge.components import BridgeOptions
-from mavlink_bridge.protocol import signing
+from mavlink_bridge.protocol import signing, signing_file
 from mavlink_bridge.protocol.codec import Codec, read_key
-from mavlink_bridge.protocol.signing import (
-    EPOCH_S,
+from mavlink_bridge.protocol.signing import EPOCH_S, Signing
+from mavlink_bridge.protocol.signing_file import (
     TICKS_PER_S,
-    Signing,
+    BackgroundTimestamps,
     SigningState,
     TimestampFile,
 )
+from tests.disks import HeldDisk
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, FakeVehicle
+from tests.mavlink_bridge.loopback import WAIT_S
 from tests.mavlink_bridge.reports import a_report
 
 KEY = hashlib.sha256(b"correct horse").digest()
@@ -473,3 +475,79 @@ def test_the_stored_time_is_ten_seconds_ahead_and_written_when_it_is_reached(
                 assert other.state.own > own
                 stored.append(round((other.state.own - own) / TICKS_PER_S, 1))
     assert stored == [10.0, 5.0, 0.1, 10.0, 1.1, 10.0]
+
+
+# ------------------------------------------------------------------------- in a thread
+
+
+def state_of(number: int) -> SigningState:
+    """Timestamps of a moment."""
+    return SigningState("one", number, number, ((0, 1, 1, number),))
+
+
+def stored_in(path: Path) -> SigningState | None:
+    """Timestamps that the next run reads."""
+    with closing(TimestampFile(path)) as file:
+        return file.state
+
+
+def test_a_written_time_is_in_the_file_when_the_loop_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing_file, "_WAIT_S", WAIT_S)  # of a machine with other work
+    path = tmp_path / "signing"
+    with closing(BackgroundTimestamps(TimestampFile(path))) as store:
+        assert store.state is None
+        for number in range(1, 50):
+            store.write(state_of(number))
+            assert stored_in(path) == state_of(number)
+    with closing(BackgroundTimestamps(TimestampFile(path))) as store:
+        assert store.state == state_of(49)
+
+
+def test_a_disk_that_holds_up_a_write_holds_up_no_step_and_the_newest_times_are_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "signing"
+    file = TimestampFile(path)
+    disk = HeldDisk(monkeypatch)
+    with closing(BackgroundTimestamps(file)) as store:
+        store.write(state_of(1))
+        assert disk.writes.wait(WAIT_S)
+        for number in range(2, 9):
+            store.write(state_of(number))
+        disk.goes_on.set()
+    assert stored_in(path) == state_of(8)
+    assert caplog.text.count("the disk is too slow: a signed frame may be accepted twice") == 1
+
+
+def test_after_a_slow_write_the_loop_waits_for_the_next_one_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "signing"
+    file = TimestampFile(path)
+    disk = HeldDisk(monkeypatch)
+    with closing(BackgroundTimestamps(file)) as store:
+        store.write(state_of(1))
+        disk.goes_on.set()
+        with store._changed:
+            assert store._changed.wait_for(lambda: store._written == 1, WAIT_S)
+        monkeypatch.setattr(signing_file, "_WAIT_S", WAIT_S)
+        store.write(state_of(2))
+        assert stored_in(path) == state_of(2)
+
+
+def test_a_disk_that_never_goes_on_ends_the_run_within_a_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing_file, "_STOP_S", 0.05)
+    path = tmp_path / "signing"
+    store = BackgroundTimestamps(TimestampFile(path))
+    disk = HeldDisk(monkeypatch)
+    store.write(state_of(1))
+    assert disk.writes.wait(WAIT_S)
+    store.close()
+    assert store._thread.is_alive()
+    disk.goes_on.set()
+    store._thread.join(WAIT_S)
+    assert stored_in(path) == state_of(1)

@@ -16,7 +16,7 @@ from dronebms.core.errors import ConfigError
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.config import Config, StateConfig
-from dronebms.service.factories import Wiring
+from dronebms.service.machine import Wiring
 from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link
@@ -30,7 +30,7 @@ _LEFT_OUT = ("state", "metrics", "mqtt", "charger")
 
 
 class VirtualMachine:
-    """Virtual packs and a simulated vehicle (`dronebms.service.factories.Machine`)."""
+    """Virtual packs and a simulated vehicle (`dronebms.service.machine.Machine`)."""
 
     def __init__(self, link: Link, buses: Sequence[Bus]) -> None:
         self._link, self._buses = link, buses

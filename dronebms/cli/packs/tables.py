@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `dronebms packs` prints: a line for each pack, and the page of one pack."""
+"""Packs as text: a line for each pack, and the page of one pack."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
+from dronebms.cli.packs.rows import PackRow
 from dronebms.core.clock import known_date
 from dronebms.core.number_format import DASH, counted, number, printable
 from dronebms.estimation.learned_export import EverythingLearned
-from dronebms.estimation.learned_pack import LearnedPack
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.usual_power import UsualPower, usual_power
-from dronebms.health.ageing_trend import AgeingForecast
+from dronebms.estimation.usual_power import usual_power
 from dronebms.health.findings import capacity_text, day_text, findings, maintenance_text
 from dronebms.health.flight_record import FlightRecord
-from dronebms.health.pack_label import PackLabel, Stay, Use
 from dronebms.protection.limits import limit_label
 
 _BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
@@ -41,25 +38,6 @@ _TITLES = (
     "resistance trend",
     "findings",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PackRow:
-    """What is known of one pack."""
-
-    name: str
-    flights: list[FlightRecord]
-    forecast: AgeingForecast
-    learned: LearnedPack | None
-    usual: UsualPower | None  # of its vehicle, or its own
-    label: PackLabel
-    use: Use  # since its last maintenance
-    stays: list[Stay]  # on vehicles
-
-    @property
-    def title(self) -> str:
-        """Name that a user gave it, else what it is called in the history."""
-        return self.label.name or self.name
 
 
 def in_width(table: Table, width: int) -> Table:
