@@ -53,11 +53,15 @@ class EndSamples:
     charge_as: Array  # that flows until then
 
 
+# Read with the program: a package that is replaced while it runs must not fail in flight. They come
+# from a file because numpy.random costs 3 MB of memory.
+_DIRECTIONS = Path(__file__).with_name("sample_directions.txt").read_text("ascii")
+
+
 @cache
 def _sigma_points() -> Array:
     """Sigma points with unit spread in every direction: orthogonal, each with its opposite."""
-    # The directions come from a file because numpy.random costs 3 MB of memory.
-    left, _, right = np.linalg.svd(np.loadtxt(Path(__file__).with_name("sample_directions.txt")))
+    left, _, right = np.linalg.svd(np.loadtxt(_DIRECTIONS.splitlines()))
     both = left @ right * math.sqrt(SIZE + 2)
     return np.concatenate([np.zeros((1, SIZE + 2)), both, -both])
 

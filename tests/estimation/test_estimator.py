@@ -2,6 +2,8 @@
 """The estimator is causal, finite and robust, and reports unknown values as None."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -476,3 +478,19 @@ def test_the_available_current_falls_with_its_duration() -> None:
         assert (
             estimate.max_discharge_30s_a <= estimate.max_discharge_a <= estimate.max_discharge_2s_a
         )
+
+
+def test_a_folder_that_is_deleted_while_the_program_runs_stops_no_estimate(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from dronebms.estimation.end_samples import _sigma_points
+os.chdir(sys.argv[1])
+os.rmdir(sys.argv[1])
+print(_sigma_points().shape)
+"""
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    ran = subprocess.run(  # noqa: S603 - this program
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.startswith("("), ran.stderr
