@@ -126,6 +126,7 @@ class Pipeline:
         self._packs = packs
         self._flying = False
         self._estimator = Estimator(pack_data, self._recall)
+        self._failures: set[str] = set()  # of the estimator, logged once each
         self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
         self._reported = ReportedChargeStage()
@@ -149,7 +150,7 @@ class Pipeline:
         snapshot = self._consistency.check(
             snapshot, self._pack_data, self.resolution, armed=vehicle.armed
         )
-        estimate = self._estimator.update(snapshot.undisputed(), vehicle)
+        estimate = self._estimated(snapshot.undisputed(), vehicle)
         if snapshot.disputed or _is_uncounted(snapshot):
             estimate = _without_charge(estimate)
         status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
@@ -185,7 +186,7 @@ class Pipeline:
             try:
                 sink(report)
             # A full disk or a broken screen must not stop protection.
-            except Exception:  # noqa: BLE001 - the one place where our own mistakes are caught
+            except Exception:  # noqa: BLE001 - our own mistakes must not stop protection
                 _log.exception("a sink failed and is skipped for this step")
         return report
 
@@ -338,6 +339,21 @@ class Pipeline:
             self.store_learned()
         except ConfigError as error:
             _log.error("nothing learned in this flight is stored: %s", error)
+        except Exception:  # noqa: BLE001 - our own mistakes must not stop protection
+            _log.exception("nothing learned in this flight is stored")
+
+    def _estimated(self, snapshot: Snapshot, vehicle: VehicleState) -> Estimate:
+        """The estimate; an unknown one, and a new start, if the estimator fails."""
+        try:
+            return self._estimator.update(snapshot, vehicle)
+        # Limits of voltage, current and temperature are evaluated without an estimate.
+        except Exception as error:  # noqa: BLE001 - our own mistakes must not stop protection
+            reason = f"estimator failed: {type(error).__name__}"
+            if reason not in self._failures:
+                self._failures.add(reason)
+                _log.exception("battery %d: %s; it starts again", self._index + 1, reason)
+            self._estimator = Estimator(self._configured, self._recall)
+            return Estimate(snapshot.t_s, doubts=(reason,))
 
     def _recall(self, keys: Keys) -> Known:
         if self._packs is None:

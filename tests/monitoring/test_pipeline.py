@@ -7,12 +7,15 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from numpy.linalg import LinAlgError
 
 from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
-from dronebms.core.report import Report
+from dronebms.core.report import Estimate, Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
+from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.learned_pack import Learned
 from dronebms.estimation.pack_memory import PackMemoryInRam
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
@@ -49,6 +52,51 @@ def test_a_sink_that_raises_is_logged_and_the_others_still_get_the_report(
     assert [record.exc_info is not None for record in caplog.records] == [True] * 3
     assert "a sink failed" in caplog.text
     assert "No space left" in caplog.text
+
+
+@pytest.mark.parametrize("error", [LinAlgError("singular matrix"), FloatingPointError()])
+def test_limits_are_evaluated_whatever_the_estimator_does(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fails, update = False, Estimator.update
+
+    def failing(self: Estimator, snapshot: Snapshot, vehicle: VehicleState) -> Estimate:
+        estimate = update(self, snapshot, vehicle)
+        if fails:
+            raise error
+        return estimate
+
+    monkeypatch.setattr(Estimator, "update", failing)
+    cells_v = [3.8] * 20 + [2.6] * 40 + [3.8] * 60
+    source = Scripted(look(0.0))
+    pipeline, reports = Pipeline(source, FACTS), []
+    for k, cell_v in enumerate(cells_v):
+        source.snapshot, fails = look(0.1 * k, cell_v), 20 <= k < 60
+        reports.append(pipeline.step(0.1 * k, UNKNOWN_VEHICLE))
+        pipeline.state(0.1 * k)
+    assert "cell_emergency" in reports[59].status.active
+    assert reports[59].estimate.doubts == (f"estimator failed: {type(error).__name__}",)
+    assert reports[59].estimate.soc_pct is None
+    assert reports[-1].estimate.soc_pct is not None  # it has started again
+    assert reports[-1].estimate.doubts == ()
+    assert caplog.text.count("it starts again") == 1  # with a traceback, once
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_flight_that_teaches_nothing_by_an_error_of_ours_ends_no_step(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(_: Estimator) -> Learned:
+        raise LinAlgError("singular matrix")
+
+    monkeypatch.setattr(Estimator, "learn", failing)
+    source = Scripted(look(0.0))
+    pipeline = Pipeline(source, FACTS, packs=PackMemoryInRam())
+    pipeline.step(0.0, VehicleState(armed=True))
+    source.snapshot = look(1.0)
+    report = pipeline.step(1.0, VehicleState(armed=False))
+    assert not report.flying
+    assert "nothing learned in this flight is stored" in caplog.text
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
