@@ -89,7 +89,8 @@ class UserProgram:
 class ChargerHook:
     """A sink that runs the user's program with `reduce` or `stop`, each once a minute at most.
 
-    Never while the vehicle is armed: charger control must not disturb a flight.
+    Never in flight, also while the link to the vehicle is silent: charger control must not disturb
+    it, and a pack may be charged by regeneration.
     """
 
     def __init__(self, command: Sequence[str], clock: Clock) -> None:
@@ -101,5 +102,5 @@ class ChargerHook:
     def __call__(self, report: Report) -> None:
         """Run the program if it is due."""
         program = self._programs.get(report.charging.do)
-        if program is not None and report.vehicle.armed is not True:
+        if program is not None and not report.flying:
             program()

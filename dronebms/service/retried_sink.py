@@ -45,7 +45,7 @@ class RetriedSink:
 
     def __call__(self, report: Report) -> None:
         """Pass the report on; try to open the sink if that is due."""
-        if self._sink is None and report.vehicle.armed is not True and report.t_s >= self._due_s:
+        if self._sink is None and not report.flying and report.t_s >= self._due_s:
             if self._due_s > -math.inf:
                 self._open()
             self._due_s = report.t_s + self._delay_s

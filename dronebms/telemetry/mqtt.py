@@ -125,7 +125,7 @@ class MqttPublisher:
         advice = report.charging
         sent, sent_s = self._charger_sent.get(report.index, ("", 0.0))
         repeated = advice.do == sent and report.t_s - sent_s < _CHARGER_S
-        if advice.do not in ("reduce", "stop") or report.vehicle.armed is True or repeated:
+        if advice.do not in ("reduce", "stop") or report.flying or repeated:
             return
         self._charger_sent[report.index] = advice.do, report.t_s
         if self._client.is_connected():

@@ -39,8 +39,9 @@ class Output:
         self.closed = True
 
 
-def at(t_s: float, *, armed: bool | None = False) -> Report:
-    return replace(FLYING, t_s=t_s, vehicle=VehicleState(armed=armed))
+def at(t_s: float, *, armed: bool | None = False, loaded: bool = True) -> Report:
+    estimate = FLYING.estimate if loaded else replace(FLYING.estimate, remaining_s=None)
+    return replace(FLYING, t_s=t_s, vehicle=VehicleState(armed=armed), estimate=estimate)
 
 
 def test_an_output_is_tried_again_on_the_ground_alone_and_logged_once(
@@ -55,9 +56,11 @@ def test_an_output_is_tried_again_on_the_ground_alone_and_logged_once(
     tried = output.tries
     for tenth in range(3000, 6000):
         sink(at(0.1 * tenth, armed=True))
+    for tenth in range(6000, 6600):  # in flight, and the link to the vehicle is silent
+        sink(at(0.1 * tenth, armed=None))
     assert output.tries == tried
     output.error = InUseError("the socket is in use by another dronebms run")
-    sink(at(700.0, armed=None))
+    sink(at(700.0, armed=None, loaded=False))
     output.error = None
     sink(at(800.0))
     assert [report.t_s for report in output.reports] == [800.0]
