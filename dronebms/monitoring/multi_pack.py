@@ -72,9 +72,10 @@ class Supply:
             remaining_frac = 1.0 - (1.0 - count / len(reports)) * new
             shares = [a / sum_a if sum_a > _LEAST_A else 1.0 / count for a in amps]
         floors_a = [r.status.limp_home_a for r in reports]
+        known_a = [a for a in floors_a if a is not None]
         left_s = [r.estimate.remaining_s for r in present]
         combine = max if self._series else sum
-        floor_a = None if None in floors_a else combine(filter(None, floors_a))
+        floor_a = None if None in floors_a else combine(known_a)
         asked_a, asked_by = _current_limit(present, shares)
         known_s = [s for s in left_s if s is not None]
         return SupplyStatus(

@@ -68,7 +68,8 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
     ohm, cells = report.estimate.resistance_ohm, pack_data.cells
     if ohm is not None and cells and pack_data.capacity_mah:
         new_ohm = pack_data.chemistry.resistance_mohm_ah / pack_data.capacity_mah * cells
-        warm = (snapshot.temperature_degc or 0.0) > pack_data.chemistry.cold_degc
+        degc = snapshot.temperature_degc
+        warm = degc is not None and degc > pack_data.chemistry.cold_degc
         if ohm > _WORN * new_ohm and warm:
             yield f"resistance {ohm / new_ohm:.1f} x new > {_WORN:.1f} x"
 

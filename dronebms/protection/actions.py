@@ -113,7 +113,7 @@ class Actions:
                 return row
             ended_s = row.ended_s if row.request is None else watch_s
             return changed(row, met_s=None, ended_s=ended_s, request=None)
-        # While it is unknown whether the vehicle is armed, nothing begins and nothing ends.
+        # While it is unknown whether the vehicle is armed no action begins; an active one goes on.
         if action.only_when_armed and vehicle.armed is None and row.request is None:
             return row
         met_s = watch_s if row.met_s is None else row.met_s

@@ -28,7 +28,7 @@ from mavlink_bridge.protocol.vehicle_classes import (
 )
 from mavlink_bridge.vehicle.command_state import RESTART_SEEN_S, Phase, SentCommand
 from mavlink_bridge.vehicle.parameter_limits import ParameterLimiter
-from mavlink_bridge.vehicle.precedence import Decision, decide, refusal
+from mavlink_bridge.vehicle.precedence import Decision, activity, decide
 from mavlink_bridge.vehicle.speed_command import SpeedCommand
 
 _SUCCESS = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
@@ -123,8 +123,13 @@ class VehicleControl:
         self._report(decision, now_s)
         if autopilot.online_since_s(now_s) is not None:
             reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
-            # A current limit is no mode: it stays during a return, but not during a landing.
-            if vehicle.armed is not None and refusal(ActionKind.LAND, vehicle):
+            # A current limit is no mode: it stays during a return and in a mode that no table has,
+            # but not during a landing.
+            if (
+                activity(vehicle) is ActionKind.LAND
+                or vehicle.terminated is True
+                or vehicle.armed is False
+            ):
                 reduce = []
             in_flight = enabled and vehicle.armed is not False
             messages += self._limiter.step(

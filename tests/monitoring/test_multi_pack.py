@@ -217,3 +217,10 @@ def test_differences_from_the_configured_pack_are_listed(
     identity = replace(UNIDENTIFIED, **reported)  # type: ignore[arg-type]  # by name
     assert mismatches(identity, FACTS) == found
     assert "LiFe," not in str(mismatches(identity, replace(FACTS, chemistry=LIFEPO4)))
+
+
+@pytest.mark.parametrize("topology", [PARALLEL, SERIES])
+def test_packs_that_allow_no_current_to_limp_home_allow_none_together(topology: str) -> None:
+    reports = [pack(0, 20.0), pack(1, 20.0)]
+    reports = [replace(r, status=replace(r.status, limp_home_a=0.0)) for r in reports]
+    assert together(reports, topology).limp_home_a == 0.0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dronebms.core.chemistry import CHEMISTRIES, Chemistry
 from dronebms.core.clock import VirtualClock
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.report import (
@@ -135,6 +136,14 @@ def test_hover_a_may_follow_from_limp_home_a_and_cold_alone_is_no_wear() -> None
     assert odd.text == "NO-GO: hover time unknown: hover_a missing"
     assert check_preflight(ready(resistance_ohm=0.09, temperature_degc=-5.0)).go
     assert check_preflight(ready(pack_data=replace(FACTS, capacity_mah=None))).go
+
+
+@pytest.mark.parametrize("chemistry", CHEMISTRIES, ids=lambda row: row.name)
+def test_a_resistance_at_an_unknown_temperature_is_no_wear(chemistry: Chemistry) -> None:
+    facts = replace(FACTS, chemistry=chemistry)
+    for degc, worn in ((25.0, True), (None, False)):
+        report = ready(resistance_ohm=0.4, temperature_degc=degc, pack_data=facts)
+        assert ("x new" in check_preflight(report).text) is worn
 
 
 SHORT: dict[str, object] = {
@@ -374,7 +383,7 @@ def test_a_critical_limit_stops_a_charge_and_the_milder_ones_exist() -> None:
     assert {*_STOPS} <= {row.limit_id for row in default_limits(FACTS)}
 
 
-def test_the_charger_program_runs_once_a_minute_and_never_while_armed(
+def test_the_charger_program_runs_once_a_minute_and_never_in_flight(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -389,6 +398,8 @@ def test_the_charger_program_runs_once_a_minute_and_never_while_armed(
                 running._thread.join()
 
     hook(replace(full, vehicle=VehicleState(armed=True)))
+    under_load = replace(full.estimate, remaining_s=300.0)  # and the link is silent
+    hook(replace(full, vehicle=UNKNOWN_VEHICLE, estimate=under_load))
     hook(ready(current_a=-2.0))
     settle()
     assert not written.exists()

@@ -481,6 +481,30 @@ def test_a_silent_vehicle_is_requested_again(tmp_path: Path) -> None:
     assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
 
 
+def test_a_limit_stays_in_a_mode_that_no_table_has_and_while_heartbeats_are_lost(
+    tmp_path: Path,
+) -> None:
+    flight = flying(tmp_path)
+    flight.requests = less(30.0)
+    flight.fly(2.0)
+    flight.vehicle.mode = 99
+    flight.fly(4.0)
+    assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+    flight.vehicle.sends_heartbeats = False
+    for _ in range(40):
+        flight.fly(0.1)
+        assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+
+
+def test_a_limit_begins_in_a_mode_that_no_table_has(tmp_path: Path) -> None:
+    flight = flying(tmp_path)
+    flight.vehicle.mode = 99
+    flight.fly(2.0)
+    flight.requests = less(30.0)
+    flight.fly(4.0)
+    assert flight.vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+
+
 def test_a_landing_is_not_limited_and_a_return_is(tmp_path: Path) -> None:
     flight = flying(tmp_path)
     flight.requests = less(30.0)
