@@ -142,7 +142,7 @@ class ParameterCheck:
         self._parameters = Parameters()
         self._heartbeat_s = clock.now_s() - _HEARTBEAT_PERIOD_S
         if not any(self._autopilot.kind is not None for _ in self._steps(_FOUND_S)):
-            reason = link.trouble or "no data on the link"
+            reason = link.trouble or self._silence(system_id)
             raise LinkError(f"no heartbeat of a vehicle within {_FOUND_S:g} s: {reason}")
         self._send(command(self._autopilot.system_id, mavlink.MAV_CMD_REQUEST_MESSAGE, 148))
         any(self._autopilot.release is not None for _ in self._steps(_VERSION_S))
@@ -213,10 +213,20 @@ class ParameterCheck:
                 least, most = least * factor, most * factor
                 default = default and round(default * factor)
         required = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        if most == math.inf:
+            required = f"at least {least:g}"
         if row.never is not None:
             required += f", not {row.never:g}"
         fits = found is not None and row.fits(found, least, most)
         return Finding(row.name, found, required, default, fits, row.reason)
+
+    def _silence(self, system_id: int | None) -> str:
+        """Why no vehicle is found on a link that is open."""
+        others = sorted(self._autopilot.others)
+        if not others:
+            return "no data on the link"
+        found = ", ".join(map(str, others))
+        return f"system_id is {system_id}, autopilots are received from {found}"
 
     def _send(self, message: mavlink.MAVLink_message) -> None:
         self._codec.send((self._autopilot.system_id, _SELF), message, self._clock.now_s())

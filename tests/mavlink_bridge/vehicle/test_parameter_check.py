@@ -313,6 +313,22 @@ def test_a_silent_link_and_an_unknown_flight_stack_are_link_errors() -> None:
         checked(FakeVehicle(0))
 
 
+def test_a_vehicle_of_another_system_is_named() -> None:
+    vehicle = FakeVehicle(ARDUPILOT)
+    with pytest.raises(LinkError) as caught:
+        ParameterCheck(vehicle, Beating(vehicle), system_id=7)
+    assert str(caught.value) == (
+        "no heartbeat of a vehicle within 10 s: system_id is 7, autopilots are received from 1"
+    )
+
+
+def test_a_range_without_an_end_is_at_least_its_start() -> None:
+    findings = checked(FakeVehicle(ARDUPILOT, **FITTING)).findings(5000.0)
+    required = {one.name: one.required for one in findings}
+    assert required["ARMING_CHECK"] == "at least 1"
+    assert not any("inf" in text for text in required.values())
+
+
 def test_parameters_of_another_vehicle_are_ignored() -> None:
     vehicle = FakeVehicle(ARDUPILOT, **FITTING)
     check = checked(vehicle)
