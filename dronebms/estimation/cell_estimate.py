@@ -20,7 +20,7 @@ class CellEstimate:
     fast_a: float  # current behind the two low-pass filters
     slow_a: float
     degc: float
-    kelvin: float  # as `kelvin_of` gives it
+    inverse_kk: float  # as `inverse_temperature` gives it
     drift_v_s: float  # rate of the model's error over a minute or more
     errors_v: Vector  # reading minus model, of the last readings
     loaded: bool  # there has been a load
@@ -30,7 +30,7 @@ class CellEstimate:
     def circuit(self, current_a: float) -> CircuitState:
         """The circuit at a current."""
         return self.model.circuit(
-            self.x, self.table_v, self.kelvin, self.fast_a, self.slow_a, current_a
+            self.x, self.table_v, self.inverse_kk, self.fast_a, self.slow_a, current_a
         )
 
     def sag_v(self, circuit: CircuitState, current_a: float) -> float:

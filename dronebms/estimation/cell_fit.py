@@ -36,7 +36,7 @@ from dronebms.estimation.cell_model import (
     Array,
     CellModel,
     CircuitState,
-    kelvin_of,
+    inverse_temperature,
 )
 from dronebms.estimation.cell_parameters import CellParameters, Matrix, Vector, matrix
 from dronebms.estimation.full_charge import added_by_full_charge
@@ -134,7 +134,7 @@ class CellFit:
         if state is not None:
             self._restore(state)
             return
-        self._degc, self._kelvin = 25.0, 0.0
+        self._degc, self._inverse_kk = 25.0, 0.0
         self._fast_a = self._slow_a = 0.0
         self._agreed_s: float | None = None  # when a reading was last accepted
         self._recent: list[FitSample] = []  # the last seconds
@@ -229,7 +229,7 @@ class CellFit:
         self._has_lost = state.has_lost
         self._median_variances, self._rest_gap = state.median_variances, state.rest_gap
         self._degc = state.degc
-        self._kelvin = kelvin_of(state.degc)
+        self._inverse_kk = inverse_temperature(state.degc)
         self._table_v = self._curve()
 
     def update(
@@ -270,7 +270,7 @@ class CellFit:
             fast_a=self._fast_a,
             slow_a=self._slow_a,
             degc=self._degc,
-            kelvin=self._kelvin,
+            inverse_kk=self._inverse_kk,
             drift_v_s=self._drift_v_s,
             errors_v=self._errors_v,
             loaded=self._loaded,
@@ -318,10 +318,10 @@ class CellFit:
         self.fit(iterations=6)
         warm = self._warm_flights
         if self._rows:
-            spans_s, kelvins = np.array([(row.span_s, row.kelvin) for row in self._rows]).T
-            kelvin = float(spans_s @ kelvins / spans_s.sum())
-            at = float(self._fitted[FAST] + self._fitted[WARMTH] * kelvin)
-            warm = (*warm, (kelvin, at))[-_WARM_FLIGHTS:]
+            spans_s, inverses_kk = np.array([(row.span_s, row.inverse_kk) for row in self._rows]).T
+            inverse_kk = float(spans_s @ inverses_kk / spans_s.sum())
+            at = float(self._fitted[FAST] + self._fitted[WARMTH] * inverse_kk)
+            warm = (*warm, (inverse_kk, at))[-_WARM_FLIGHTS:]
         return CellParameters(
             mean=tuple(self._fitted[FAST:].tolist()),
             covariance=matrix(self._covariance[FAST:, FAST:]),
@@ -422,8 +422,8 @@ class CellFit:
         """(Voltage without its expected sag, curve over `_GRID`, standard deviation of both)."""
         c, model = self.model.parameters, self.model
         sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self._warm() * math.exp(self.x[FAST])
-        curve_v, _, hats = model.open(_GRID, self.x[KNOTS:])
-        variance = np.einsum("ij,jk,ik->i", hats, self.P[KNOTS:, KNOTS:], hats)
+        curve_v, _, knot_weights = model.open(_GRID, self.x[KNOTS:])
+        variance = np.einsum("ij,jk,ik->i", knot_weights, self.P[KNOTS:, KNOTS:], knot_weights)
         variance += c.sd_rest_v**2 + (c.sd_fast * sag_v) ** 2
         return cell_v + sag_v, curve_v, np.sqrt(variance)
 
@@ -489,7 +489,7 @@ class CellFit:
         """Take in a temperature; an unknown one leaves the last in place."""
         if degc is not None and degc != self._degc:
             self._degc = degc
-            self._kelvin = kelvin_of(degc)
+            self._inverse_kk = inverse_temperature(degc)
             self._newest = None
 
     def advance(self, dt_s: float, current_a: float, sd_a: float) -> None:
@@ -524,7 +524,7 @@ class CellFit:
             current_a,
             self._fast_a,
             self._slow_a,
-            self._kelvin,
+            self._inverse_kk,
             above_v or 0.0,
             float(above_v is not None),
         )
@@ -604,11 +604,11 @@ class CellFit:
 
     def _warm(self) -> float:
         """Factor of the resistance at the present temperature."""
-        return self.model.warm(self.x, self._kelvin)
+        return self.model.arrhenius_factor(self.x, self._inverse_kk)
 
     def _circuit(self, current_a: float) -> CircuitState:
         return self.model.circuit(
-            self.x, self._table_v, self._kelvin, self._fast_a, self._slow_a, current_a
+            self.x, self._table_v, self._inverse_kk, self._fast_a, self._slow_a, current_a
         )
 
     def fit(self, *, iterations: int) -> None:

@@ -74,11 +74,11 @@ def median_state(both: Array) -> Array:
     return np.asarray(_MEDIAN_OF @ both)
 
 
-def gap_derivative(by_median: Array, by_weakest: Array) -> Array:
-    """Derivative of the gap by the state of both, from those of the volts of each."""
-    by = by_median @ _MEDIAN_OF
-    by[:, :SIZE] -= by_weakest
-    return by
+def gap_jacobian_at(median_jacobian: Array, weakest_jacobian: Array) -> Array:
+    """Derivative of the gap by the state of both, (n, BOTH), from those of the volts of each."""
+    jacobian = median_jacobian @ _MEDIAN_OF
+    jacobian[:, :SIZE] -= weakest_jacobian
+    return jacobian
 
 
 def gap_sd_v(gap_v: Array) -> Array:
@@ -107,35 +107,38 @@ def gap_size(gap_v: Array, slope_v: Array, used_frac: Array, sag_v: Array) -> fl
     return float(max(np.sqrt(np.mean(gap_v**2 / usual_v2)), 1.0))
 
 
-def gap_by(slope_v: Array, used_frac: Array, sag_v: Array) -> Array:
-    """Derivative of the gap of a usual cell by c, l and g; arguments as in `gap_size`."""
+def usual_gap_jacobian(slope_v: Array, used_frac: Array, sag_v: Array) -> Array:
+    """Derivative of a usual cell's gap by c, l and g, (n, 3); arguments as in `gap_size`."""
     return np.column_stack([slope_v, slope_v * used_frac, sag_v])
 
 
-def usual_loss_variance(seen: Array) -> float:
+def usual_loss_variance(information: Array) -> float:
     """Variance of a usual cell's l, by the information of its gaps on c, l and g.
 
     On the flat of a curve a gap shows no loss of capacity: a cell that looks usual may have lost as
     much as usual cells differ by, and is known to have none only where its curve falls.
     """
-    return float(np.linalg.inv(np.diag(_SDS**-2) + seen)[1, 1])
+    return float(np.linalg.inv(np.diag(_SDS**-2) + information)[1, 1])
 
 
-def with_prior(information: Array, push: Array, off: Array, size: float) -> tuple[Array, Array]:
+def with_prior(
+    information: Array, gradient: Array, residual: Array, size: float
+) -> tuple[Array, Array]:
     """Information and gradient of a prior, by both cells.
 
     Args:
-        information: of the prior on the usual cell's state vector.
-        push: gradient of the same.
-        off: c, l and g beyond their prior.
+        information: of the prior on the usual cell's state vector, (SIZE, SIZE).
+        gradient: of the same, (SIZE,).
+        residual: c, l and g beyond their prior, (3,).
         size: of the gap.
     """
-    wide, pull = _PRIOR_OF.T @ information @ _PRIOR_OF, _PRIOR_OF.T @ push
+    both_information = _PRIOR_OF.T @ information @ _PRIOR_OF
+    both_gradient = _PRIOR_OF.T @ gradient
     precision = 1.0 / (size * _SDS) ** 2
     places = np.arange(MORE, BOTH)
-    wide[places, places] += precision
-    pull[MORE:] -= precision * off
-    return wide, pull
+    both_information[places, places] += precision
+    both_gradient[MORE:] -= precision * residual
+    return both_information, both_gradient
 
 
 def median_variances(covariance: Array, used_frac: float) -> tuple[float, ...]:

@@ -47,7 +47,7 @@ _HAT_STEPS = np.diff(_HATS, axis=0)
 _CHARGES = np.linspace(0, 1, len(LIPO.ocv_v))
 
 
-def kelvin_of(degc: float) -> float:
+def inverse_temperature(degc: float) -> float:
     """Arrhenius argument 1000 / T - 1000 / 298 K of a temperature."""
     return 1e3 / (max(degc, _COLDEST_DEGC) + _ZERO_DEGC_K) - 1e3 / _REFERENCE_K
 
@@ -131,18 +131,19 @@ class CellModel:
     ) -> tuple[Array, Array, Array]:
         """(Open-circuit volts, slope by charge, weights of the knots) at charges.
 
+        Of shapes (n,), (n,) and (n, knots) for n charges.
         The slope is the mean one over `spread` of charge to either side, less near empty: while the
         charge is uncertain, so is the local slope of the curve.
         """
         table_v, k, share = self._place(charge, knots_v)
         low_v = table_v[k]
         step_v = table_v[k + 1] - low_v
-        hats = _HATS[k] + _HAT_STEPS[k] * share[:, None]
+        knot_weights = _HATS[k] + _HAT_STEPS[k] * share[:, None]
         from_empty = k + round(CURVE_FROM * CURVE_STEPS)
         wide = np.minimum(np.maximum(from_empty // 2, 0), int(spread * CURVE_STEPS))
         upper = np.minimum(k + 1 + wide, len(_CURVE) - 1)
         slope_v = (table_v[upper] - table_v[k - wide]) / (upper - k + wide)
-        return low_v + step_v * share, slope_v * CURVE_STEPS, hats
+        return low_v + step_v * share, slope_v * CURVE_STEPS, knot_weights
 
     def _place(self, charge: Array, knots_v: Array) -> tuple[Array, npt.NDArray[np.intp], Array]:
         """(Curve, place in it below each charge, share of the way to the next one)."""
@@ -155,11 +156,11 @@ class CellModel:
         """Open-circuit volts of samples (n, knots), from `CURVE_FROM` in steps of 1 %."""
         return np.asarray(self._curve_v + knots_v @ _HATS.T)
 
-    def warm(self, x: Array, kelvin: float) -> float:
-        """Factor of the resistance at a temperature, as `kelvin_of` gives it."""
-        return math.exp((self.parameters.warmth + float(x[WARMTH])) * kelvin)
+    def arrhenius_factor(self, x: Array, inverse_kk: float) -> float:
+        """Factor of the resistance at a temperature, as `inverse_temperature` gives it."""
+        return math.exp((self.parameters.warmth + float(x[WARMTH])) * inverse_kk)
 
-    def grown(self, charge: Array) -> Array:
+    def empty_growth(self, charge: Array) -> Array:
         """Factor by which the resistance grows near empty."""
         c = self.parameters
         return np.asarray(1 + c.empty_growth * np.exp(-np.maximum(charge, 0.0) / c.empty_charge))
@@ -172,34 +173,37 @@ class CellModel:
         return np.asarray(low_v + (table_v[k + 1] - low_v) * share - fast_v - slow_v)
 
     def derivatives(self, x: Array, rows: Array, spread: float = 0.0) -> tuple[Array, Array, Array]:
-        """(Volts, their derivative by the state, the sag in volts) for rows of `FitSample`.
+        """(Volts, their Jacobian, the sag in volts) for rows of `FitSample`.
 
+        Of shapes (n,), (n, SIZE) and (n,) for n rows.
         `spread` is the uncertainty of the charge, for the slope of the curve.
         """
         surface, short, fast_v, slow_v, used = self._losses(x, rows)
-        open_v, slope_v, hats = self.open(surface, x[KNOTS:], spread)
+        open_v, slope_v, knot_weights = self.open(surface, x[KNOTS:], spread)
         slope_v = np.minimum(np.maximum(slope_v, _SLOPES_V[0]), _SLOPES_V[1])
-        short_v, sag_v, kelvin = slope_v * short, fast_v + slow_v, rows[:, 6]
-        by = np.zeros((len(rows), SIZE))
-        by[:, CHARGE] = slope_v
-        by[:, FAST] = -fast_v
-        by[:, SLOW] = -slow_v
-        by[:, DEPTH] = -short_v
-        by[:, CAPACITY] = slope_v * (used + short)
-        by[:, WARMTH] = -(sag_v + short_v * self.parameters.depth_warmth) * kelvin
-        by[:, KNOTS:] = hats
-        return open_v - fast_v - slow_v, by, sag_v
+        short_v = slope_v * short
+        sag_v = fast_v + slow_v
+        inverse_kk = rows[:, 6]
+        jacobian = np.zeros((len(rows), SIZE))
+        jacobian[:, CHARGE] = slope_v
+        jacobian[:, FAST] = -fast_v
+        jacobian[:, SLOW] = -slow_v
+        jacobian[:, DEPTH] = -short_v
+        jacobian[:, CAPACITY] = slope_v * (used + short)
+        jacobian[:, WARMTH] = -(sag_v + short_v * self.parameters.depth_warmth) * inverse_kk
+        jacobian[:, KNOTS:] = knot_weights
+        return open_v - fast_v - slow_v, jacobian, sag_v
 
     def _losses(self, x: Array, rows: Array) -> tuple[Array, Array, Array, Array, Array]:
         """(Surface charge, by how much it is short, fast and slow loss in volts, charge used)."""
         c = self.parameters
-        used_as, amps, fast_a, slow_a, kelvin = rows[:, 1], *rows[:, 3:7].T
+        used_as, amps, fast_a, slow_a, inverse_kk = rows[:, 1], *rows[:, 3:7].T
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         used = used_as / capacity_as
         charge = x[CHARGE] - used
-        warm = np.exp((c.warmth + x[WARMTH]) * kelvin)
+        warm = np.exp((c.warmth + x[WARMTH]) * inverse_kk)
         short = math.exp(x[DEPTH]) * self.depth_s / capacity_as * warm**c.depth_warmth * slow_a
-        warm = warm * self.grown(charge)
+        warm = warm * self.empty_growth(charge)
         fast_v = math.exp(x[FAST]) * warm * (self.ohms[0] * amps + self.ohms[1] * fast_a)
         slow_v = math.exp(x[SLOW]) * warm * self.ohms[2] * slow_a
         return charge - short, short, fast_v, slow_v, used
@@ -208,14 +212,14 @@ class CellModel:
         self,
         x: Array,
         table_v: tuple[float, ...],
-        kelvin: float,
+        inverse_kk: float,
         fast_a: float,
         slow_a: float,
         current_a: float,
     ) -> CircuitState:
         """The circuit at a current; `table_v` is the curve of x, `fast_a`, `slow_a` are w1, w2."""
         c = self.parameters
-        warm, charge = self.warm(x, kelvin), float(x[CHARGE])
+        warm, charge = self.arrhenius_factor(x, inverse_kk), float(x[CHARGE])
         depth_s = math.exp(x[DEPTH]) * self.depth_s * warm**c.depth_warmth
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         place = (charge - depth_s / capacity_as * slow_a - CURVE_FROM) * CURVE_STEPS

@@ -48,7 +48,7 @@ class CellParameters:
 
     mean: Vector
     covariance: Matrix
-    # Of the newest flights: temperature as `kelvin_of` gives it, ln resistance scale at it.
+    # Of the newest flights: `inverse_temperature`, ln of the resistance scale at it.
     warm: tuple[tuple[float, float], ...] = ()
     # The same of sister packs, each relative to the mean of its pack: they differ in resistance.
     sister_warm: tuple[tuple[float, float], ...] = ()
@@ -93,9 +93,14 @@ class CellParameters:
         covariance[last:, last:] += knots_covariance(sds_v, c.knots_length)
         if not self.warm:
             return x, covariance
-        kelvin, _ = self.warm[-1]
+        inverse_kk, _ = self.warm[-1]
         along = np.zeros(SIZE)
-        along[[FAST, SLOW, DEPTH, WARMTH]] = -kelvin, -kelvin, -kelvin * c.depth_warmth, 1.0
+        along[[FAST, SLOW, DEPTH, WARMTH]] = (
+            -inverse_kk,
+            -inverse_kk,
+            -inverse_kk * c.depth_warmth,
+            1.0,
+        )
         along = along[FAST:]
         mean, variance = self.warmth(c.sd_warmth)
         now = float(covariance[WARMTH - FAST, WARMTH - FAST])

@@ -27,7 +27,7 @@ from dronebms.estimation.cell_model import (
     SLOW,
     WARMTH,
     Array,
-    kelvin_of,
+    inverse_temperature,
 )
 from dronebms.estimation.load_forecast import LoadAhead
 
@@ -77,7 +77,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
     capacity_as = model.capacity_as * _scale(column[:, CAPACITY])
     start = np.minimum(np.maximum(column[:, CHARGE], 1e-3), 1.02)
     charge = (start - _LAST) * _PROFILE + _LAST
-    growth = model.grown(charge)
+    growth = model.empty_growth(charge)
     fast = np.exp(column[:, FAST]) * growth
     slow_ohm = np.exp(column[:, SLOW]) * growth * model.ohms[2]
     depth_s = _scale(column[:, DEPTH]) * model.depth_s
@@ -86,7 +86,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
     amps = watts / _NOMINAL_V
     volts = ohm = warm = np.zeros(0)
     for _ in range(_ROUNDS):
-        warm = np.exp((c.warmth + column[:, WARMTH]) * _kelvin(cell, load, time_s[0]))
+        warm = np.exp((c.warmth + column[:, WARMTH]) * _inverse_temperatures(cell, load, time_s[0]))
         slow_a = amps - (amps - cell.slow_a) * np.exp(-time_s / c.slow_tau_s)
         fast_a = amps - (amps - cell.fast_a) * np.exp(-time_s / c.fast_tau_s)
         surface = charge - depth_s / capacity_as * warm**c.depth_warmth * slow_a
@@ -116,14 +116,14 @@ def _scale(logs: Array) -> Array:
     return np.asarray(np.exp(np.minimum(np.maximum(logs, -_DEEPEST_LN), _DEEPEST_LN)))
 
 
-def _kelvin(cell: CellEstimate, load: LoadAhead, time_s: Array) -> Array:
-    """Temperature along the discharge, as `kelvin_of` gives it: the rise continues for a while."""
+def _inverse_temperatures(cell: CellEstimate, load: LoadAhead, time_s: Array) -> Array:
+    """`inverse_temperature` along the discharge: the rise continues for a while."""
     tau_s = cell.model.parameters.rise_tau_s
     rise_k = load.rise_degc_s * tau_s * (1 - np.exp(-time_s / tau_s))
     steps = np.minimum(np.maximum(rise_k, _RISE_K[0]), _RISE_K[1])
     # Linear in the temperature over these few kelvins.
-    slope = kelvin_of(cell.degc + 1.0) - cell.kelvin
-    return np.asarray(cell.kelvin + slope * steps)
+    slope = inverse_temperature(cell.degc + 1.0) - cell.inverse_kk
+    return np.asarray(cell.inverse_kk + slope * steps)
 
 
 def _along(curves_v: Array, charge: Array) -> Array:

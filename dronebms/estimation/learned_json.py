@@ -208,7 +208,7 @@ def _points(rows: Any) -> tuple[tuple[float, float], ...]:  # noqa: ANN401 - of 
         raise ValueError("a temperature in it is not of a cell")
     if len(points) > _MAX_POINTS:
         raise ValueError(f"it has more than {_MAX_POINTS} temperatures")
-    return tuple([(float(kelvin), float(log)) for kelvin, log in points])
+    return tuple([(float(inverse_kk), float(log)) for inverse_kk, log in points])
 
 
 def _check(numbers: Any) -> None:  # noqa: ANN401 - any sequence

@@ -16,12 +16,12 @@ from dronebms.estimation.cell_gap import (
     HIGHEST_BOTH,
     LOWEST_BOTH,
     MORE,
-    gap_by,
-    gap_derivative,
+    gap_jacobian_at,
     gap_sd_v,
     gap_size,
     median_state,
     prior_state,
+    usual_gap_jacobian,
     usual_loss_variance,
     with_prior,
 )
@@ -46,7 +46,7 @@ class FitSample(NamedTuple):
     amps: float
     fast_a: float
     slow_a: float
-    kelvin: float
+    inverse_kk: float  # as `inverse_temperature` gives it
     above_v: float = 0.0  # by how much the median cell is above
     compared: float = 0.0  # share of the span in which that is known
 
@@ -78,9 +78,9 @@ def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
 class Prior(NamedTuple):
     """What is known apart from the readings under load."""
 
-    x: Array  # state vector before them
-    information: Array  # on it
-    gap: Array  # c, l and g of `cell_gap`
+    x: Array  # state vector before them, (SIZE,)
+    information: Array  # on it, (SIZE, SIZE)
+    gap: Array  # c, l and g of `cell_gap`, (3,)
     rest_gap: tuple[float, float]  # c by the voltages at rest, information on it
     full: tuple[float, float]  # by the gauge's full charge: information times ln, information
     steps: tuple[float, float] | None  # ratio of the immediate resistance, its variance
@@ -91,9 +91,9 @@ class LeastSquares:
 
     Args:
         model: of the cell.
-        rows: readings, fields of `FitSample`.
+        rows: readings, fields of `FitSample`, (n, 9).
         prior: what else is known.
-        spread: standard deviation of the charge times what the curve's slope is taken over.
+        spread: half-width, in charge, of the interval over which the curve's slope is averaged.
     """
 
     def __init__(self, model: CellModel, rows: Array, prior: Prior, spread: float) -> None:
@@ -108,8 +108,8 @@ class LeastSquares:
         lowest, highest = LOWEST_BOTH[: len(both)], HIGHEST_BOTH[: len(both)]
         information = np.eye(len(both))
         for _ in range(iterations):
-            information, push = self._normal(both)
-            step = np.linalg.solve(information, push)
+            information, gradient = self._normal(both)
+            step = np.linalg.solve(information, gradient)
             largest = float(np.abs(step[FAST:OFFSET]).max())
             step *= min(_STEP_SHARE, _LARGEST_STEP / max(largest, _LEAST_STEP))
             both = np.minimum(np.maximum(both + step, lowest), highest)
@@ -124,8 +124,13 @@ class LeastSquares:
         """
         if not self._compared.any():
             return False
-        _, by, sag_v = self._model.derivatives(x, self._rows[self._compared])
-        gaps = self._gap_v[self._compared], by[:, CHARGE], self._used_frac[self._compared], sag_v
+        _, jacobian, sag_v = self._model.derivatives(x, self._rows[self._compared])
+        gaps = (
+            self._gap_v[self._compared],
+            jacobian[:, CHARGE],
+            self._used_frac[self._compared],
+            sag_v,
+        )
         newest = [values[-_NEWEST_ROWS:] for values in gaps]
         return max(gap_size(*gaps), gap_size(*newest)) >= _STANDS_OUT
 
@@ -134,67 +139,78 @@ class LeastSquares:
         if not self._compared.any():
             return 0.0
         rows = self._rows[self._compared]
-        _, by, sag_v = self._model.derivatives(x, rows, spread)
-        by_gap = gap_by(by[:, CHARGE], self._used_frac[self._compared], sag_v)
-        by_gap = by_gap / gap_sd_v(self._gap_v[self._compared])[:, None]
-        seen, _ = _weighed(np.zeros(len(rows)), by_gap, *_whitening(self._model, rows))
-        return usual_loss_variance(seen)
+        _, jacobian, sag_v = self._model.derivatives(x, rows, spread)
+        gap_jacobian = usual_gap_jacobian(
+            jacobian[:, CHARGE], self._used_frac[self._compared], sag_v
+        )
+        gap_jacobian = gap_jacobian / gap_sd_v(self._gap_v[self._compared])[:, None]
+        data_information, _ = _normal_equations(
+            np.zeros(len(rows)), gap_jacobian, *_whitening(self._model, rows)
+        )
+        return usual_loss_variance(data_information)
 
     def _normal(self, both: Array) -> tuple[Array, Array]:
         """Information matrix and gradient at a state."""
         c, prior, x, has_gap = self._model.parameters, self._prior, both[:SIZE], len(both) > SIZE
-        model_v, by, sag_v = self._model.derivatives(x, self._rows, self._spread)
+        model_v, jacobian, sag_v = self._model.derivatives(x, self._rows, self._spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
-        off = (self._cell_v - model_v) / sd_v
-        seen, push = _weighed(off, by / sd_v[:, None], *self._whitening)
+        residual = (self._cell_v - model_v) / sd_v
+        data_information, gradient = _normal_equations(
+            residual, jacobian / sd_v[:, None], *self._whitening
+        )
         usual, start = x, prior.x
         if has_gap:
             usual = prior_state(both)
             start = prior_state(np.concatenate([start, prior.gap]))
-        information, (pull_full, known_full) = prior.information.copy(), prior.full
-        pull = -(information @ (usual - start))
-        information[CAPACITY, CAPACITY] += known_full
-        pull[CAPACITY] += pull_full - known_full * usual[CAPACITY]
+        information = prior.information.copy()
+        full_gradient, full_information = prior.full
+        prior_gradient = -(information @ (usual - start))
+        information[CAPACITY, CAPACITY] += full_information
+        prior_gradient[CAPACITY] += full_gradient - full_information * usual[CAPACITY]
         if has_gap:
-            gaps = self._gap_v, by[:, CHARGE], self._used_frac, sag_v
+            gaps = self._gap_v, jacobian[:, CHARGE], self._used_frac, sag_v
             size = gap_size(*(values[self._compared] for values in gaps))
-            information, pull = with_prior(information, pull, both[SIZE:] - prior.gap, size)
-            more, known_more = prior.rest_gap
-            information[MORE, MORE] += known_more
-            pull[MORE] += known_more * (more - both[MORE])
-            information[:SIZE, :SIZE] += seen
-            pull[:SIZE] += push
-            median_v, by_median, _ = self._model.derivatives(
+            information, prior_gradient = with_prior(
+                information, prior_gradient, both[SIZE:] - prior.gap, size
+            )
+            more, rest_information = prior.rest_gap
+            information[MORE, MORE] += rest_information
+            prior_gradient[MORE] += rest_information * (more - both[MORE])
+            information[:SIZE, :SIZE] += data_information
+            prior_gradient[:SIZE] += gradient
+            median_v, median_jacobian, _ = self._model.derivatives(
                 median_state(both), self._rows, self._spread
             )
             scale = self._compared / gap_sd_v(self._gap_v)
-            off = (self._gap_v - (median_v - model_v)) * scale
-            by_gap = gap_derivative(by_median, by) * scale[:, None]
-            seen, push = _weighed(off, by_gap, *self._whitening)
-        information += seen
-        push = pull + push
+            residual = (self._gap_v - (median_v - model_v)) * scale
+            gap_jacobian = gap_jacobian_at(median_jacobian, jacobian) * scale[:, None]
+            data_information, gradient = _normal_equations(residual, gap_jacobian, *self._whitening)
+        information += data_information
+        gradient = prior_gradient + gradient
         if prior.steps is not None:
             ratio, variance = prior.steps
             precision = 1 / (self._model.sd_step**2 + variance / ratio**2)
             information[FAST, FAST] += precision
-            push[FAST] += (math.log(ratio) - x[FAST]) * precision
-        return information, push
+            gradient[FAST] += (math.log(ratio) - x[FAST]) * precision
+        return information, gradient
 
 
 def _whitening(model: CellModel, rows: Array) -> tuple[Array, Array]:
-    """(Share of an error that lasts to the next row, size of what is new) of a unit error.
+    """(Correlation of an error with that of the next row, size of the innovation) of a unit error.
 
     The model's error is correlated in time: residuals are whitened as a first-order process,
     otherwise an hour of readings would make the fit certain of a wrong circuit.
     """
     c, spans_s = model.parameters, rows[:, 0]
-    keep = np.exp(-(spans_s[1:] + spans_s[:-1]) / 2 / c.offset_tau_s)
-    return keep, np.sqrt(1 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
+    correlation = np.exp(-(spans_s[1:] + spans_s[:-1]) / 2 / c.offset_tau_s)
+    return correlation, np.sqrt(1 - correlation**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
 
 
-def _weighed(off: Array, by: Array, keep: Array, new: Array) -> tuple[Array, Array]:
+def _normal_equations(
+    residual: Array, jacobian: Array, correlation: Array, innovation: Array
+) -> tuple[Array, Array]:
     """(Information, gradient) of residuals, whitened; outliers weigh less."""
-    off[1:] = (off[1:] - keep * off[:-1]) / new
-    by[1:] = (by[1:] - keep[:, None] * by[:-1]) / new[:, None]
-    trust = 1 / (1 + (off / _OUTLIER) ** 2)
-    return (by * trust[:, None]).T @ by, by.T @ (trust * off)
+    residual[1:] = (residual[1:] - correlation * residual[:-1]) / innovation
+    jacobian[1:] = (jacobian[1:] - correlation[:, None] * jacobian[:-1]) / innovation[:, None]
+    trust = 1 / (1 + (residual / _OUTLIER) ** 2)
+    return (jacobian * trust[:, None]).T @ jacobian, jacobian.T @ (trust * residual)

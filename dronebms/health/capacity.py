@@ -24,7 +24,7 @@ from dronebms.estimation.cell_model import (
     LOWEST,
     OFFSET,
     CellModel,
-    kelvin_of,
+    inverse_temperature,
 )
 from dronebms.estimation.least_squares import FitSample
 from dronebms.health.flight_record import FlightRecord
@@ -172,7 +172,7 @@ def _rows(blocks: Array, mean_v: Array, model: CellModel) -> Array:
         fast_a += (amps - fast_a) * (1.0 - math.exp(-span_s / c.fast_tau_s))
         slow_a += (amps - slow_a) * (1.0 - math.exp(-span_s / c.slow_tau_s))
         if not math.isnan(block[DEGC]):
-            kelvin = kelvin_of(float(block[DEGC]))
+            kelvin = inverse_temperature(float(block[DEGC]))
         used_as = (block[USED_AH] - blocks[0, USED_AH]) * 3600.0
         rows[k] = FitSample(span_s, used_as, mean_v[k], amps, means[0], means[1], kelvin)
     return rows

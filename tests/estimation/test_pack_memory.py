@@ -17,7 +17,14 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import FAST, KNOTS, WARMTH, CellModel, kelvin_of, row_at_knots
+from dronebms.estimation.cell_model import (
+    FAST,
+    KNOTS,
+    WARMTH,
+    CellModel,
+    inverse_temperature,
+    row_at_knots,
+)
 from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.interval_adaptation import NOT_ADAPTED
@@ -251,7 +258,7 @@ def recalled(cells: CellParameters) -> CellFit:
 def resistance(fit: CellFit, degc: float) -> tuple[float, float]:
     """(ln of the fast resistance at a temperature relative to the row's, standard deviation)."""
     by = np.zeros(len(fit.x))
-    by[FAST], by[WARMTH] = 1.0, kelvin_of(degc)
+    by[FAST], by[WARMTH] = 1.0, inverse_temperature(degc)
     return float(by @ fit.x), math.sqrt(by @ fit.P @ by)
 
 
@@ -273,7 +280,7 @@ def test_a_learned_resistance_is_known_where_it_was_learned_and_less_the_farther
 
 def test_the_dependence_on_temperature_is_learned_between_flights() -> None:
     sd, true = 0.8, -0.7
-    kelvins = [kelvin_of(degc) for degc in (0.0, 20.0, 35.0)]
+    kelvins = [inverse_temperature(degc) for degc in (0.0, 20.0, 35.0)]
     cells = CellParameters((), (), tuple([(kelvin, 0.2 + true * kelvin) for kelvin in kelvins]))
     mean, variance = cells.warmth(sd)
     assert mean == pytest.approx(true, abs=0.15)
