@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs of `make bench` read what they print, and what those of the reference print."""
 
+import mmap
+import os
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks import cost, latency, service
 from benchmarks.endurance import virtual_day
+from benchmarks.endurance.samples import flatness, sample
 from benchmarks.reference import ratios, spread
 
 # Of one run of each program of the reference.
@@ -97,3 +102,34 @@ def test_objects_that_become_more_in_each_round_are_growth() -> None:
 
 def test_objects_of_too_short_a_time_are_not_compared() -> None:
     assert virtual_day.grown(counts_of(6, lambda one, _: 1000 * one)) is None
+
+
+def test_pages_of_a_file_are_no_anonymous_memory(tmp_path: Path) -> None:
+    mib = 8
+    (tmp_path / "library").write_bytes(bytes(mib << 20))
+    before = sample(os.getpid(), 0.0)
+    with (
+        (tmp_path / "library").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages,
+    ):
+        assert sum(pages[:: mmap.PAGESIZE]) == 0  # touched
+        after = sample(os.getpid(), 1.0)
+    assert after.rss - before.rss >= mib - 1
+    assert after.anonymous - before.anonymous < 1.0
+    assert 0.0 < after.anonymous <= after.rss
+
+
+@pytest.mark.parametrize(("mib_h", "holds"), [(0.0, True), (0.4, True), (0.6, False)])
+def test_memory_is_flat_below_half_a_mib_an_hour(mib_h: float, *, holds: bool) -> None:
+    first = sample(os.getpid(), 0.0)
+    samples = [
+        replace(first, t_s=t_s, anonymous=first.anonymous + mib_h * t_s / 3600.0)
+        for t_s in map(float, range(0, 3600, 60))
+    ]
+    rows = {row.name: row.holds for row in flatness("service", samples, 600.0)}
+    assert rows == {
+        "service: rss": True,
+        "service: anonymous": holds,
+        "service: threads": True,
+        "service: descriptors": True,
+    }

@@ -71,7 +71,7 @@ def _save(folder: Path, samples: dict[str, list[Sample]], rig: Rig) -> None:
         for name, taken in samples.items():
             one = taken[-1]
             file.write(
-                f"{name},{one.t_s:.0f},{one.rss:.2f},{one.own:.2f},{one.threads:.0f},{one.descriptors:.0f},{rig.watcher.lines}\n"
+                f"{name},{one.t_s:.0f},{one.rss:.2f},{one.anonymous:.2f},{one.threads:.0f},{one.descriptors:.0f},{rig.watcher.lines}\n"
             )
 
 

@@ -22,8 +22,8 @@ class Sample:
     """One look at a process."""
 
     t_s: float
-    rss: float
-    own: float  # private memory
+    rss: float  # MiB
+    anonymous: float  # of it, no pages of files: those of libraries count once they are touched
     threads: float
     descriptors: float
 
@@ -40,7 +40,7 @@ def sample(pid: int, t_s: float) -> Sample:
     return Sample(
         t_s,
         kib["Rss"] / 1024,
-        (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024,
+        kib["Anonymous"] / 1024,
         len(list((process / "task").iterdir())),
         len(list((process / "fd").iterdir())),
     )
@@ -73,7 +73,7 @@ def flatness(name: str, samples: Sequence[Sample], warm_s: float) -> list[Verdic
     warm = [one for one in samples if one.t_s >= warm_s]
     times_s = [one.t_s for one in warm]
     rows = []
-    for what in ("rss", "own", "threads", "descriptors"):
+    for what in ("rss", "anonymous", "threads", "descriptors"):
         values = [float(getattr(one, what)) for one in warm]
         if not values:
             rows.append(Verdict(f"{name}: {what}", "no samples", holds=False))
@@ -81,7 +81,7 @@ def flatness(name: str, samples: Sequence[Sample], warm_s: float) -> list[Verdic
         quarter = max(1, len(values) // 4)
         first, last = median(values[:quarter]), median(values[-quarter:])
         slope = slope_h(times_s, values)
-        is_memory = what in ("rss", "own")
+        is_memory = what in ("rss", "anonymous")
         unit = " MiB" if is_memory else ""
         figures = f"{first:.2f} -> {last:.2f}{unit}, {min(values):.2f} to {max(values):.2f}, {slope:+.3f}/h"
         flat = slope < MOST_MIB_H if is_memory else last <= first and slope < 1.0

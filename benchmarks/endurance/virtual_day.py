@@ -151,7 +151,7 @@ class VirtualDay:
         self.samples.append(one)
         with (self.folder / "samples.csv").open("a") as file:
             file.write(
-                f"{t_s:.0f},{one.rss:.2f},{one.own:.2f},{one.threads:.0f},{one.descriptors:.0f}\n"
+                f"{t_s:.0f},{one.rss:.2f},{one.anonymous:.2f},{one.threads:.0f},{one.descriptors:.0f}\n"
             )
         if t_s >= _AWAY_S and not self._away:
             self._away = True
