@@ -40,9 +40,9 @@ _NEAR, _FAR, _SPREADS, _MIN_SLOPE_V = 0.03, 0.3, 1.5, 0.02
 _SEEN = 25.0  # readings over which their scatter is averaged
 # Added to charge, capacity, fast and slow resistance: errors of a circuit with few parts.
 _CIRCUIT_SD = np.array([0.0, 0.0, 0.35, 0.35])
-_GAUGE_SD = 0.09  # of a charge that began with a gauge's: some are off by 15 %, the fit trusts them
-# Factor on the fit's own deviation; share of r, as cells differ in each resistance on its own.
-_WIDER, _ALIKE = 1.2, 0.2
+SD_GAUGE = 0.09  # of a charge that began with a gauge's: some are off by 15 %, the fit trusts them
+WIDER = 1.2  # factor on the fit's own deviation
+_ALIKE = 0.2  # share of r, as cells differ in each resistance on its own
 _MIN_USED = 0.15  # charge fraction before a cell's own capacity is known
 # Beyond it unknown: the charge, and shares of the capacity, the fast and the slow resistance.
 _MAX_SD = np.array([[0.25], [0.3], [0.6], [0.7]])
@@ -157,7 +157,7 @@ class CellStates:
     def _estimate(
         self, volts: Array, used: float, cell: CellEstimate, now: CircuitState, usual: Array
     ) -> PackState:
-        x, fit = self._x + usual, np.maximum(cell.variance, 0.0) * _WIDER**2  # rounding
+        x, fit = self._x + usual, np.maximum(cell.variance, 0.0) * WIDER**2  # rounding
         variance = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
         own, ohms = 1 / (1 - x[:, 1]), 1 + x[:, 2]
@@ -168,9 +168,9 @@ class CellStates:
         fitted = np.tile(fit[[of.CHARGE, of.CAPACITY, of.FAST, of.SLOW]], (len(x), 1)).T
         if cell.median is not None:
             is_usual = usual[:, 1] != 0.0
-            fitted[:, is_usual] = np.array(cell.median.variances)[:, None] * _WIDER**2
+            fitted[:, is_usual] = np.array(cell.median.variances)[:, None] * WIDER**2
         fitted += _CIRCUIT_SD[:, None] ** 2
-        fitted[0] += _GAUGE_SD**2 * self._has_gauge_charge
+        fitted[0] += SD_GAUGE**2 * self._has_gauge_charge
         apart = np.stack((more, variance[:, 1, 1] * own**4, resists, resists))
         sds = np.sqrt(np.maximum(fitted, 0.0) * scales**2 + apart)
         unknown = sds > _MAX_SD * scales

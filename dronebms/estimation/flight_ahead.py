@@ -20,14 +20,13 @@ from dronebms.estimation.mission_ahead import (
     MissionState,
 )
 from dronebms.estimation.motion_power import LearnedMotion, MotionPower, MotionPowerState
-from dronebms.estimation.reach import LANDING_RESERVE_FRAC, available, charge_as, verdict
+from dronebms.estimation.reach import LANDING_RESERVE_FRAC, Z_90, available, charge_as, verdict
 from dronebms.estimation.return_home import NO_LOAD, ReturnEstimate, ReturnHome, ReturnHomeState
 from dronebms.estimation.sampling import Sample, Second
 from dronebms.estimation.time_to_empty import RemainingTime
 from smartbattery.values import changed
 
 _PERIOD_S = 1.0
-_NORMAL = 1.6449  # standard deviations of a 5 % bound
 _AS_PER_MAH = 3.6
 
 
@@ -226,5 +225,5 @@ def _end_pct(
     variance = float(cell.variance[CHARGE])
     variance += used**2 * (forecast.sd**2 + float(cell.variance[CAPACITY]))
     end = charge - used
-    low = min(end - _NORMAL * math.sqrt(variance), (low_as - used_as) / capacity_as)
+    low = min(end - Z_90 * math.sqrt(variance), (low_as - used_as) / capacity_as)
     return 100.0 * min(max(end, 0.0), 1.0), 100.0 * min(max(low, 0.0), 1.0)

@@ -42,6 +42,10 @@ class Position:
     east_m: float
     up_m: float | None = None
 
+    def distance_m(self, other: "Position") -> float:
+        """Horizontal distance."""
+        return math.hypot(self.north_m - other.north_m, self.east_m - other.east_m)
+
 
 HOME = Position(0.0, 0.0, 0.0)
 
@@ -246,7 +250,7 @@ def return_legs(
     """
     if plan.on_rotors:
         at = changed(at, on_wing=False)
-    away_m = _apart_m(start, end)
+    away_m = start.distance_m(end)
     cruise_up_m = _cruise_up_m(start.up_m, away_m, plan)
     speeds = way_speeds(plan)
     above = changed(start, up_m=_climbed_up_m(start.up_m, cruise_up_m, plan))
@@ -295,7 +299,7 @@ def _climbed_up_m(up_m: float | None, cruise_up_m: float | None, plan: ReturnPla
 
 def _short_of(start: Position, end: Position, plan: ReturnPlan) -> Position:
     """Where the circle about a place begins, on the way to it."""
-    away_m = _apart_m(start, end)
+    away_m = start.distance_m(end)
     part = max(1.0 - plan.circle_m / away_m, 0.0) if away_m > 0.0 else 0.0
     return Position(
         start.north_m + part * (end.north_m - start.north_m),
@@ -330,10 +334,6 @@ def _circled_down(
         return [*legs, *_slowed(away_m, speeds, at), *landing(low_m, plan, rotors)]
     approach_m_s = plan.approach_m_s or air_m_s
     return [*legs, Leg(low_m / glide_m_s, approach_m_s, -glide_m_s, on_wing=True)]
-
-
-def _apart_m(one: Position, other: Position) -> float:
-    return math.hypot(one.north_m - other.north_m, one.east_m - other.east_m)
 
 
 def _cruise_up_m(up_m: float | None, away_m: float, plan: ReturnPlan) -> float | None:
@@ -469,7 +469,7 @@ class _Way:
                 slow = changed(speeds, cruise_m_s=returns.approach_m_s or speeds.cruise_m_s)
                 return line(here, changed(end, up_m=0.0), slow, at, turn=turn), end  # a slope
             legs = line(here, changed(end, up_m=here.up_m), speeds, at, turn=turn)
-            legs += _slowed(_apart_m(here, end), speeds, at)
+            legs += _slowed(here.distance_m(end), speeds, at)
             return [*legs, *landing(here.up_m, returns, rotors)], end
         hold_s, air_m_s = item.hold_s or 0.0, at.wind_m_s
         if item.turns and speeds.cruise_m_s:

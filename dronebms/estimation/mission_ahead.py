@@ -33,7 +33,6 @@ from smartbattery.values import changed
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
-_MODES = ("AUTO", "MISSION")  # of ArduPilot and of PX4
 _WIND_M_S, _WIND_DEG = 0.5, 10.0  # steps of the wind
 _ARRIVED_M = 5.0  # from an item: its hold has begun
 _ROUND_S = 60.0
@@ -260,7 +259,7 @@ class MissionAhead:
         elif items != self._items and self._items is not None:  # another mission: the next flight
             self._state = changed(self._state, flown_s=None)
         self._items = items
-        flown = vehicle.armed is True and vehicle.mode in _MODES
+        flown = vehicle.flies_mission is True
         if plan is None or not plan.items or not (flown or vehicle.armed is False):
             return MissionAnswer()
         if not any(item.kind in _FLOWN for item in plan.items):
@@ -312,7 +311,7 @@ class MissionAhead:
         place = items[first].place
         end = None if place is None else position_of(place, vehicle)
         if end is not None and not state.arrived:
-            away_m = math.hypot(end.north_m - here.north_m, end.east_m - here.east_m)
+            away_m = here.distance_m(end)
             state = changed(state, since_s=now_s, arrived=away_m < _ARRIVED_M)
         self._state = state
 

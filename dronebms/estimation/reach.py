@@ -14,7 +14,7 @@ from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.time_to_empty import RemainingTime
 
 LANDING_RESERVE_FRAC = 0.02  # of the pack's charge, that a landing is to leave by the median
-_NORMAL = 1.6449  # standard deviations of a 5 % bound
+Z_90 = 1.6449  # standard deviations of a 5 % bound
 _LEAST_SD = 0.02
 _BETTER_S = 15.0  # less than a limit of them needs to clear
 _LEAST_V = 1.0
@@ -33,8 +33,8 @@ class Available:
     def bounds_j(self, need_sd: float) -> tuple[float, float]:
         """5 % and 95 % bounds for a need whose energy is uncertain too."""
         low_sd, high_sd = math.hypot(self.low_sd, need_sd), math.hypot(self.high_sd, need_sd)
-        low_j = self.median_j * math.exp(-_NORMAL * low_sd)
-        return low_j, self.median_j * math.exp(_NORMAL * min(high_sd, _UNBOUNDED_SD))
+        low_j = self.median_j * math.exp(-Z_90 * low_sd)
+        return low_j, self.median_j * math.exp(Z_90 * min(high_sd, _UNBOUNDED_SD))
 
 
 def available(remaining: RemainingTime, load: LoadAhead) -> Available | None:
@@ -43,7 +43,7 @@ def available(remaining: RemainingTime, load: LoadAhead) -> Available | None:
         return None
 
     def sd(share: float) -> float:
-        whole = _UNBOUNDED_SD if share <= 0.0 else abs(math.log(share)) / _NORMAL
+        whole = _UNBOUNDED_SD if share <= 0.0 else abs(math.log(share)) / Z_90
         return math.sqrt(max(whole**2 - load.power_sd**2, _LEAST_SD**2))
 
     median_j = remaining.median_s * remaining.power_w

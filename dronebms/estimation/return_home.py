@@ -125,7 +125,7 @@ class ReturnHome:
         if load is None or here is None:
             return ReturnEstimate(missing=_missing(vehicle))
         to = destination(here, vehicle)
-        away_m = _apart_m(here, to.position)
+        away_m = here.distance_m(to.position)
         if sample.second is not None:
             self._recede(sample.second.mean.t_s, away_m)
         flight = _Flight(here, vehicle, motion, conditions(vehicle, motion), load.power_w)
@@ -219,7 +219,7 @@ def way(
     if to.item is not None:
         returns = _by_mission(returns, vehicle.plan or FlightPlan())
     near_m = returns.circle_m + _LANDS_WITHIN_M
-    is_landing = vehicle.landing is True and _apart_m(here, to.position) <= near_m
+    is_landing = vehicle.landing is True and here.distance_m(to.position) <= near_m
     if is_landing or to.level:
         returns = _level(returns)
     if is_landing and at.on_wing and returns.glide_m_s is not None:  # in circles about the place
@@ -294,16 +294,16 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
             one
             for one in _rally(plan, vehicle)
             if returns.rally_within_m is None
-            or _apart_m(here, one.position) <= returns.rally_within_m
+            or here.distance_m(one.position) <= returns.rally_within_m
         ]
         found = rally or found if to is ReturnTo.RALLY else found + rally
-    nearest = min(found, key=lambda place: _apart_m(here, place.position))
+    nearest = min(found, key=lambda place: here.distance_m(place.position))
     landings = list(_landings(plan, vehicle)) if to is ReturnTo.HOME_THEN_LANDING else []
     if not landings:
         return nearest
     # It circles there, and the landing nearest to that place follows.
     first = changed(nearest.position, up_m=_higher_m(here.up_m, returns.height_m))
-    landing = min(landings, key=lambda place: _apart_m(first, place.position))
+    landing = min(landings, key=lambda place: first.distance_m(place.position))
     route = _sequence(landing, first, vehicle, None).via
     return changed(landing, via=(first, *route), level=True)
 
@@ -384,7 +384,7 @@ class _AlongMission:
         if item is None and flown is not None and _returns_by_item(vehicle):
             follows, passed = flown, flown + 1
         if follows is None or passed is None:  # it begins at the nearest item
-            follows, _ = min(self.places, key=lambda one: _apart_m(here, one[1]))
+            follows, _ = min(self.places, key=lambda one: here.distance_m(one[1]))
             passed = follows + 1
         goes_on = self.goes_on(follows)
         route, end = self.route(goes_on=goes_on)
@@ -508,10 +508,6 @@ def _cruise_m_s(plan: FlightPlan, motion: MotionPower) -> float:
         return plan.speeds.cruise_m_s
     flown_m_s = motion.fastest_m_s
     return flown_m_s if flown_m_s >= _LEAST_CRUISE_M_S else _DEFAULT_M_S
-
-
-def _apart_m(one: Position, other: Position) -> float:
-    return math.hypot(one.north_m - other.north_m, one.east_m - other.east_m)
 
 
 def _missing(vehicle: VehicleState) -> str:

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 
 from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
+from dronebms.estimation.cell_states import SD_GAUGE, WIDER
 from dronebms.estimation.gauge_fusion import GaugeCharge
 from dronebms.estimation.load_forecast import LoadAhead
 from smartbattery.values import changed
 
 _SDS = 2.0
-_SD_GAUGE = 0.09  # of a charge that began with a gauge's, as in `cell_states`
 _SD_UNFITTED = 0.2  # before cells under load confirm it: at rest the flat of a curve does not
-_WIDER = 1.2  # factor on the fit's own deviation, as in `cell_states`
 _SD_CAPACITY = 0.05  # ln, at least
 _LEAST_SAG_V = 0.02
 _HALVINGS = 10
@@ -53,9 +52,9 @@ def charge_bounds(
     cell: CellEstimate, gauge: GaugeCharge | None, *, began_with_gauge: bool
 ) -> ChargeBounds:
     """Bounds of the charge; `gauge` is its newest one if that counts."""
-    sd_gauge = _SD_GAUGE if cell.fitted else _SD_UNFITTED
+    sd_gauge = SD_GAUGE if cell.fitted else _SD_UNFITTED
     sd = _SDS * math.hypot(
-        _WIDER * math.sqrt(max(float(cell.variance[CHARGE]), 0.0)), sd_gauge * began_with_gauge
+        WIDER * math.sqrt(max(float(cell.variance[CHARGE]), 0.0)), sd_gauge * began_with_gauge
     )
     sd_capacity = _SDS * max(math.sqrt(max(float(cell.variance[CAPACITY]), 0.0)), _SD_CAPACITY)
     charge, capacity_ln = float(cell.x[CHARGE]), float(cell.x[CAPACITY])
