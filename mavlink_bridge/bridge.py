@@ -131,7 +131,9 @@ class Bridge:
             (one.url, Components(one.link, self._shared, one.options)) for one in telemetry
         ]
         self.counts: Counter[str] = self._components.counts
-        self._sequence, self._copies = SequenceWatch(), CopyWatch()  # of the autopilot
+        # of the autopilot
+        self._sequence = SequenceWatch()
+        self._copies = CopyWatch()
         self._requester = MessageRequester()
         self._missions = MissionDownload(self._computer)
         self._returns = ReturnParameters()
@@ -158,7 +160,8 @@ class Bridge:
     @property
     def stack(self) -> FlightStack:
         """Row that decides what may be sent: the configured one, unless its release is known."""
-        found, configured = self._autopilot.stack, self._configured_stack
+        found = self._autopilot.stack
+        configured = self._configured_stack
         return found if configured is None or configured.name == found.name else configured
 
     @property
@@ -189,7 +192,8 @@ class Bridge:
 
     def state(self) -> BridgeState:
         """State for a restart in flight."""
-        control, in_flight = self.vehicle_control, self._autopilot.in_flight
+        control = self.vehicle_control
+        in_flight = self._autopilot.in_flight
         return BridgeState(
             last_command=None if control is None else control.sent,
             first_battery_id=self._battery_ids.allocated,
@@ -267,7 +271,9 @@ class Bridge:
 
     def _with_plan(self, state: VehicleState, now_s: float) -> VehicleState:
         """Request what is missing of the vehicle's plan, and add what has been received."""
-        autopilot, control, parameters = self._autopilot, self.vehicle_control, self._parameters
+        autopilot = self._autopilot
+        control = self.vehicle_control
+        parameters = self._parameters
         if control is not None:
             parameters = control.parameters
         elif autopilot.restarts != self._restarts:
@@ -283,7 +289,8 @@ class Bridge:
             requests += parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         for request in requests:
             self._components.send(None, request, now_s)
-        returns, missions = self._returns, self._missions
+        returns = self._returns
+        missions = self._missions
         plan = FlightPlan(
             returns.returns, missions.items, missions.rally, returns.speeds, returns.agility
         )
@@ -326,7 +333,8 @@ class Bridge:
         if by_autopilot and self._copies.is_late_copy(message, now_s):
             self.counts["foreign"] += 1
             return
-        others, followed = len(self._autopilot.others), self._autopilot.followed
+        others = len(self._autopilot.others)
+        followed = self._autopilot.followed
         ours = self._autopilot.receive(message, received_s)
         self.counts["received" if ours else "foreign"] += 1
         self._components.vouch(message, now_s, is_vehicle=ours)
@@ -422,7 +430,8 @@ class Bridge:
         verdict = (not self._arming.go, sent or -1, first_id)
         if verdict == self._verdict and now_s - self._verdict_s < _VERDICT_PERIOD_S:
             return
-        self._verdict, self._verdict_s = verdict, now_s
+        self._verdict = verdict
+        self._verdict_s = now_s
         no_go, batteries, first_id = verdict
         message = driver.verdict(
             self.system_id, no_go=no_go, batteries=batteries, first_id=first_id

@@ -129,7 +129,8 @@ class Components:
         self._shared = shared
         self._options = options
         self._computer = options.component_id
-        key, timestamps = options.key, options.timestamps
+        key = options.key
+        timestamps = options.timestamps
         if key is not None and key not in shared.signings:
             shared.signings[key] = Signing(key, options.unix_s, timestamps)
         self._codec = Codec(link, None if key is None else shared.signings[key])
@@ -220,7 +221,8 @@ class Components:
         Returns:
             The request of an accepted system for the vehicle's authorisation of arming.
         """
-        kind, system = message.get_type(), message.get_srcSystem()
+        kind = message.get_type()
+        system = message.get_srcSystem()
         if kind not in (*command_protocol.REQUESTS, "PING"):
             return None
         target = message.target_system, message.target_component
@@ -271,7 +273,8 @@ class Components:
 
     def _add(self, index: int) -> _Battery:
         schedule = MessageSchedule(self._server.default_periods_s())
-        monitors, addresses = self._shared.monitors, self._options.batteries
+        monitors = self._shared.monitors
+        addresses = self._options.batteries
         if index in monitors:
             battery = _Battery(self._computer, schedule)
         else:
@@ -293,7 +296,8 @@ class Components:
 
     def _send_battery(self, report: Report, battery: _Battery, position: int) -> None:
         """Send the heartbeat and the messages of a battery that are due."""
-        now_s, addresses = report.t_s, self._options.batteries
+        now_s = report.t_s
+        addresses = self._options.batteries
         if battery.leads and battery.schedule.due(_HEARTBEAT, now_s):
             heartbeat = messages.heartbeat(state=self._state(battery.component))
             self.send(battery.component, heartbeat, now_s)
@@ -313,7 +317,8 @@ class Components:
         due = battery.schedule.due(_STATUS, now_s)
         if not due and report.status.severity == battery.severity:
             return
-        stack, options = self._shared.stack(), self._options
+        stack = self._shared.stack()
+        options = self._options
         armed = self._shared.autopilot.last_armed
         battery.withheld = None
         if report.snapshot.voltage_v is None:

@@ -43,7 +43,8 @@ def check_snapshots(
     Raises:
         ContractError: a rule is broken, or no snapshot has a voltage.
     """
-    known, cells = [], 0
+    known = []
+    cells = 0
     for now_s in times_s:
         snapshot = source.poll(now_s)
         check_snapshot(snapshot, now_s, ahead_s=ahead_s)

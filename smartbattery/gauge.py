@@ -366,7 +366,8 @@ class Gauge:
             return True
 
     def _snapshot(self, now_s: float) -> Snapshot:
-        counts, state = self._device.counts, self._state
+        counts = self._device.counts
+        state = self._state
         state.has_pec = self._device.has_pec
         state.counts = BusCounts(
             counts.transfers, counts.nacks, counts.timeouts, counts.pec_errors, state.withheld

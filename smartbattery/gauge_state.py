@@ -121,7 +121,8 @@ class GaugeState:
             for name, value in self.values.items()
             if now_s - self.read_at_s[name] <= self.max_age_s[name]
         }
-        read_at_s, hottest = dict(self.read_at_s), self._hottest(valid)
+        read_at_s = dict(self.read_at_s)
+        hottest = self._hottest(valid)
         if hottest is not None:
             read_at_s["temperature_degc"] = read_at_s[hottest]
         fields: dict[str, Any] = {name: valid.get(name) for name in _NUMBERS}
@@ -162,7 +163,8 @@ class GaugeState:
             for name, since_s in sorted(self.implausible_s.items())
             if name in self.values and now_s - since_s >= IMPLAUSIBLE_S
         ]
-        mode_raw, known = self.values.get(MODE.field), self.identity_values.get(MODE.field)
+        mode_raw = self.values.get(MODE.field)
+        known = self.identity_values.get(MODE.field)
         changed = 0 if mode_raw is None or known is None else int(mode_raw) ^ int(known)
         if changed & MODE_CAPACITY_IN_10MWH:
             doubts.append("BatteryMode: another unit of capacity: rejected")

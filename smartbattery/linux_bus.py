@@ -220,7 +220,8 @@ def _transfer_messages(bus: "smbus2.SMBus", address: int, tx: bytes, rx_len: int
 
 def _transfer_calls(bus: "smbus2.SMBus", address: int, tx: bytes, rx_len: int) -> bytes:
     """Transfer by calls that send the same bytes; the kernel adds no PEC to them."""
-    command, data = tx[0], tx[1:]
+    command = tx[0]
+    data = tx[1:]
     longest = max(rx_len, len(data))
     if longest > _MAX_BLOCK or (rx_len and data):
         problem = f"{longest} bytes" if longest > _MAX_BLOCK else "data before a read"

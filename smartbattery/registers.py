@@ -99,8 +99,12 @@ def _cell(index: int) -> Register:
     )  # fmt: skip
 
 
-F, S, ONCE = PollRate.FAST, PollRate.SLOW, PollRate.STATIC
-V, A, PLAIN = ScaledBy.VSCALE, ScaledBy.IPSCALE, ScaledBy.NOTHING
+F = PollRate.FAST
+S = PollRate.SLOW
+ONCE = PollRate.STATIC
+V = ScaledBy.VSCALE
+A = ScaledBy.IPSCALE
+PLAIN = ScaledBy.NOTHING
 M = 0xFFFF
 MAX_MAH = 655_340.0  # of a pack: the largest reading with IPScale 1, units of 10 mAh
 
@@ -173,7 +177,9 @@ def differ_in_scale(specification_raw: int, other_raw: int) -> bool:
 
 def date_of(date_raw: int) -> tuple[int, int, int] | None:
     """(year, month, day) of a ManufactureDate word; `None` when it was never programmed."""
-    year, month, day = 1980 + (date_raw >> 9), date_raw >> 5 & 0xF, date_raw & 0x1F
+    year = 1980 + (date_raw >> 9)
+    month = date_raw >> 5 & 0xF
+    day = date_raw & 0x1F
     return (year, month, day) if 1 <= month <= _MONTHS and day >= 1 else None
 
 

@@ -239,6 +239,27 @@ def test_every_program_takes_options_by_their_whole_names_alone() -> None:
     assert not short
 
 
+def test_one_statement_sets_one_value_unless_values_are_exchanged() -> None:
+    found = []
+    for path in (path for root in ROOTS for path in (ROOT / root).rglob("*.py")):
+        for one in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(one, ast.Assign) or not isinstance(one.value, ast.Tuple):
+                continue
+            (target, *_), values = one.targets, one.value.elts
+            if not isinstance(target, ast.Tuple) or len(target.elts) != len(values):
+                continue
+            names = {ast.unparse(name) for name in target.elts}
+            used = {
+                ast.unparse(part)
+                for value in values
+                for part in ast.walk(value)
+                if isinstance(part, ast.Name | ast.Attribute | ast.Subscript)
+            }
+            if not names & used and not any(isinstance(v, ast.Starred) for v in values):
+                found.append(f"{path.relative_to(ROOT)}:{one.lineno}")
+    assert found == []
+
+
 def test_every_module_of_the_coverage_gate_exists() -> None:
     make = shutil.which("make")
     if make is None:

@@ -19,7 +19,9 @@ class Panel:
     scale: float = 1.0  # factor from the columns to `unit`
 
 
-CELLS, SPANS, ACTUAL = "Cells", "Modes and alarms", "actual"
+CELLS = "Cells"
+SPANS = "Modes and alarms"
+ACTUAL = "actual"
 # fmt: off
 PANELS = (
     Panel("Pack voltage",    "V",    (("snapshot.voltage_v", "pack"),)),

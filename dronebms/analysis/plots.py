@@ -27,20 +27,28 @@ from dronebms.presentation.phrases import pack_name
 from dronebms.protection.limits import limit_label
 
 _MINUTE_S = 60.0
-_BINS, _NARROW_BINS = 400, 200  # of a curve, two points each
-_WIDE_IN, _NARROW_IN = 760 / 72, 366 / 72  # a point is a pixel: of a screen or paper, of a phone
-_PANEL_IN, _ALONE_IN = 140 / 72, 200 / 72
+# of a curve, two points each
+_BINS = 400
+_NARROW_BINS = 200
+# a point is a pixel: of a screen or paper, of a phone
+_WIDE_IN = 760 / 72
+_NARROW_IN = 366 / 72
+_PANEL_IN = 140 / 72
+_ALONE_IN = 200 / 72
 _SPAN_IN = 20 / 72  # a row of a span of time
 _DPI = 150
 _LEAST_MIN = 0.01  # of an axis
-_ROOM, _MOST_PCT = 1.3, 90  # a short overestimate may leave the panel
+# a short overestimate may leave the panel
+_ROOM = 1.3
+_MOST_PCT = 90
 _BAR = 0.6  # of the height of a span's row
 _TICKS = 6
 _DASHES = ("-", "--", ":")  # of cells: by eight colours
 _STYLE = files("dronebms.analysis") / "templates" / "plots.mplstyle"
 # The creator, and ids of groups: the same in every plot, and no reference uses them.
 _NEEDLESS = re.compile(r'(?s)<metadata>.*?</metadata>|(?<=<g) id="[^"]*"')
-_NOTHING, _NO_LIMIT = "not recorded", "no limit tripped"
+_NOTHING = "not recorded"
+_NO_LIMIT = "no limit tripped"
 # Okabe and Ito, and grey.
 _COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F",
@@ -237,7 +245,8 @@ def _spans(_: Panel, track: Track, axes: Axes) -> list[str]:
 
 def _description(label: str, values: _Values) -> str:
     known = values[~np.isnan(values)]
-    least, greatest = known.min(), known.max()
+    least = known.min()
+    greatest = known.max()
     return f"{label} {known[0]:.4g} to {known[-1]:.4g}, least {least:.4g}, greatest {greatest:.4g}"
 
 

@@ -98,6 +98,7 @@ def verdict(track: Track, changes: Sequence[Change] = ()) -> tuple[str, list[str
     if known.size:
         advice.append(f"Landed with {known[-1]:.0f} %: charge before the next flight.")
     if fitness == Fitness.FIT and track.worst >= Severity.CRITICAL:
-        fitness, reasons = Fitness.CHECK, [limit_label(limit) for limit in track.tripped]
+        fitness = Fitness.CHECK
+        reasons = [limit_label(limit) for limit in track.tripped]
     because = f": {', '.join(reasons)}" if reasons else ""
     return f"{SENTENCES[fitness]}{because}.", advice

@@ -71,7 +71,8 @@ def reports(
         recall(packs, flight_keys(flight.pack_data), _raise)
     pipeline = Pipeline(source, flight.pack_data, packs=packs)
     pipeline.resolution = resolution_of(flight)
-    first_s, last_s = flight.columns["t_s"][0], flight.columns["t_s"][-1]
+    first_s = flight.columns["t_s"][0]
+    last_s = flight.columns["t_s"][-1]
     for t_s in source.ticks():
         yield pipeline.step(t_s, source.vehicle(t_s))
         progress((t_s - first_s) / max(last_s - first_s, 1e-9))

@@ -117,9 +117,12 @@ def _origin(flown: Flown, written: str | None) -> Iterator[tuple[str, str]]:
 
 def _summary(track: Track) -> Iterator[tuple[str, str]]:
     """Rows of the summary: quantity, value."""
-    last, identity, estimate = track.last, track.last.snapshot.identity, track.last.estimate
+    last = track.last
+    identity = track.last.snapshot.identity
+    estimate = track.last.estimate
     yield "Serial number", "unknown" if identity.serial is None else f"{identity.serial}"
-    first_s, last_s = track.t_s[0], track.t_s[-1]
+    first_s = track.t_s[0]
+    last_s = track.t_s[-1]
     yield "Flight", f"{duration(last_s - first_s)}, from {clock_text(first_s)}"
     yield "Used", f"{number(estimate.used_mah, 'mAh')}, {number(estimate.used_wh, 'Wh', 1)}"
     panels = {panel.name: panel for panel in PANELS}

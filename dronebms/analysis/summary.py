@@ -48,7 +48,9 @@ class Summary:
         left = report.estimate
         if left.remaining_high_s == 0 and self.ended_s is None:
             self.ended_s = report.t_s
-        low_s, median_s, high_s = left.remaining_low_s, left.remaining_s, left.remaining_high_s
+        low_s = left.remaining_low_s
+        median_s = left.remaining_s
+        high_s = left.remaining_high_s
         if self.ended_s is None and low_s is not None and median_s is not None:
             high_s = median_s if high_s is None else high_s
             self.predictions.append((report.t_s, low_s, median_s, high_s))

@@ -69,7 +69,8 @@ def _fly(pool: Executor, flown: Campaign, seeds: Sequence[int], results: Results
             row = future.result()
             results.add(row)
             flown_s += row.flown_s
-    hours, wall_s = flown_s / _HOUR_S, clock.now_s()
+    hours = flown_s / _HOUR_S
+    wall_s = clock.now_s()
     flights = counted(len(seeds), "flight")
     print_stderr(f"{flights}, {hours:.2f} h, in {wall_s:.1f} s: {hours / wall_s:.3f} h a second")
 

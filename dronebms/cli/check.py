@@ -101,7 +101,8 @@ def _result(path: Path, failures: int, warnings: int) -> Row:
 def _summary(config: Config) -> Iterator[Row]:
     """What a configuration enables: packs, link, limits, actions, outputs."""
     for number, battery in enumerate(config.battery, start=1):
-        name, pack = f"battery {number}", battery.pack_data()
+        name = f"battery {number}"
+        pack = battery.pack_data()
         model = "" if battery.pack_model is None else f", model {battery.pack_model}"
         yield Row(Mark.OK, name, f"{battery.place}, {_rated(pack)}{model}")
         if battery.package is not None:

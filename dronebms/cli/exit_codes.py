@@ -10,7 +10,10 @@ from dronebms.core.errors import DroneBmsError, InUseError, OutputError, Recordi
 from dronebms.core.number_format import printable_lines
 from smartbattery.errors import BatteryError
 
-DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+DONE = 0
+FAILED = 1
+UNUSABLE = 2
+INTERRUPTED = 130
 IN_USE = 75  # EX_TEMPFAIL of sysexits(3): the same command works later
 # What each one means, and what follows (docs/reference/exit_codes.md).
 EXIT_CODES = {

@@ -38,7 +38,8 @@ from mavlink_bridge.protocol.transports import Address
 from smartbattery.device_lock import is_locked, lock_holder
 from smartbattery.registers import ADDRESS
 
-_RESOLVE_S, _STEP_S = 5.0, 0.05
+_RESOLVE_S = 5.0
+_STEP_S = 0.05
 _CONNECT_S = 2.0
 _MB = 1e6
 _IFF_UP = 1  # of if.h

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-_DONE, _INTERRUPTED = 0, 130  # as `exit_codes` has them, which loads more
+# as `exit_codes` has them, which loads more
+_DONE = 0
+_INTERRUPTED = 130
 _AGAIN_S = 0.001  # from a signal that was ignored to its repetition
 _NEW_OBJECTS = 20_000  # until garbage is searched among them; 700 by default
 

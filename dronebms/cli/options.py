@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 # As argparse words them.
 _UNRECOGNIZED = "unrecognized arguments: "
 _MISSING = "the following arguments are required: "
-_MAX_RUNS, _MAX_JOBS, _MAX_BATTERIES = 1_000_000, 1024, 16
+_MAX_RUNS = 1_000_000
+_MAX_JOBS = 1024
+_MAX_BATTERIES = 16
 _PAGE = ("127.0.0.1", 8420)
 DEMO_URL = "udpout:127.0.0.1:14550"
 

@@ -56,7 +56,8 @@ def probe(options: argparse.Namespace) -> int:
                 code = FAILED
             else:
                 code = FAILED if readout.failed else DONE
-                bus, warnings = prober.place.bus, warnings_of(readout, audit_options)
+                bus = prober.place.bus
+                warnings = warnings_of(readout, audit_options)
                 if options.json:
                     print(json.dumps(readout.to_json(bus, warnings)), flush=True)
                 else:

@@ -24,7 +24,9 @@ from dronebms.health.sqlite import FILE, SqliteFile
 
 _FORMATS = ("png", "svg")
 _PAGES = ("html", "htm")
-_SAME_S, _SAME_MAH = 2.0, 20.0  # by which two records of one flight may differ
+# by which two records of one flight may differ
+_SAME_S = 2.0
+_SAME_MAH = 20.0
 
 
 def report(options: argparse.Namespace) -> int:

@@ -51,7 +51,8 @@ def fitting(rows: Sequence[Row], room: int) -> list[Row]:
     lengths = [len(row.lines()) for row in rows]
     if sum(lengths) <= room:
         return list(rows)
-    left, kept = room - 1, []
+    left = room - 1
+    kept = []
     for index in ordered:
         if lengths[index] > left:
             break

@@ -24,7 +24,8 @@ from dronebms.core.errors import ConfigError
 _STEM_CHARACTERS = 40  # of the name in the temporary name: a file name may have 255 bytes
 _RANDOM_BYTES = 4
 # Beginnings of a recording of a run, and of one of a probe.
-RECORDED_RUN, RECORDED_PROBE = b"dronebms-recording", b"dronebms-probe"
+RECORDED_RUN = b"dronebms-recording"
+RECORDED_PROBE = b"dronebms-probe"
 # Beginnings of files that no output replaces: a database (pack history, queue), a recording.
 _RECORDED = (b"SQLite format 3\0", RECORDED_RUN, RECORDED_PROBE)
 PART = ".part"  # ends a temporary name

@@ -16,7 +16,9 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return DASH
     whole = int(abs(seconds))
-    hours, minutes, rest = whole // _HOUR_S, whole // _MINUTE_S % _MINUTE_S, whole % _MINUTE_S
+    hours = whole // _HOUR_S
+    minutes = whole // _MINUTE_S % _MINUTE_S
+    rest = whole % _MINUTE_S
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 

@@ -8,7 +8,9 @@ from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_identity import is_unique, name_of
 from smartbattery.snapshot import Identity, Snapshot
 
-PARALLEL, SERIES = TOPOLOGIES = ("parallel", "series")
+PARALLEL = "parallel"
+SERIES = "series"
+TOPOLOGIES = (PARALLEL, SERIES)
 SINGLE_READING_S = 0.95  # gauges measure once a second; polled at 10 Hz, one reading lasts less
 REST_C = 0.05  # at rest at or below this current
 _HOVER_FRAC = 0.9  # of limp_home_a
@@ -121,7 +123,8 @@ class PackData:
         if self.pack_model is not None:
             return self.pack_model
         known = self.completed(identity)
-        cells, mah = known.cells, known.capacity_mah
+        cells = known.cells
+        mah = known.capacity_mah
         if not (identity.manufacturer and identity.device and cells and mah):
             return None
         kind = f"{mah:.0f} mAh {cells}S {self.chemistry.name}"

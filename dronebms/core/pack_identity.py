@@ -35,10 +35,12 @@ def difference(known: Identity, read: Identity) -> str | None:
     if known is read:
         return None
     for name, label in _FIELDS:
-        before, now = getattr(known, name), getattr(read, name)
+        before = getattr(known, name)
+        now = getattr(read, name)
         if None not in (before, now) and before != now:
             return f"{label} {_shown(now)}, not {_shown(before)}"
-    before_mah, now_mah = known.design_mah, read.design_mah
+    before_mah = known.design_mah
+    now_mah = read.design_mah
     if before_mah and now_mah and _differ(before_mah, now_mah):
         return f"{now_mah:.0f} mAh, not {before_mah:.0f}"
     return None

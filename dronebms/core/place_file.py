@@ -43,7 +43,9 @@ class PlaceFile:
     """
 
     def __init__(self, path: Path, mark: bytes, place_bytes: int, *, locks: bool = False) -> None:
-        self._path, self._mark, self._place_bytes = path, mark, place_bytes
+        self._path = path
+        self._mark = mark
+        self._place_bytes = place_bytes
         self.number = 0
         self.number_on_disk = 0
         self.sync_error: OSError | None = None
@@ -113,7 +115,8 @@ class PlaceFile:
         except OSError as error:
             self.sync_error = error
         else:
-            self._on_disk, self.number_on_disk = self._newest, self.number
+            self._on_disk = self._newest
+            self.number_on_disk = self.number
         return newest
 
     def write(self, body: bytes) -> None:
@@ -131,7 +134,8 @@ class PlaceFile:
         number = self.number + 1
         head = _HEAD.pack(self._mark, number, len(body), zlib.crc32(body, number))
         write_all(self._file, head + body, place * self._place_bytes)
-        self.number, self._newest = number, place
+        self.number = number
+        self._newest = place
 
     def keep(self) -> None:
         """Make the newest content survive a power cut, in a thread, unless one is busy."""
@@ -151,7 +155,8 @@ class PlaceFile:
         """Take the result of a sync that has ended."""
         if self._syncing is None or self.is_syncing:
             return
-        self.sync_error, self._error = self._error, None
+        self.sync_error = self._error
+        self._error = None
         if self.sync_error is None:
             self._on_disk, self.number_on_disk = self._syncing
         self._syncing = None

@@ -60,9 +60,11 @@ def parse_battery(text: str) -> BatteryAddress:
         LinkError: invalid address; the message states the expected form after "expected".
     """
     url, mark, number = text.removeprefix(PREFIX).partition("#")
-    ids, is_node = BATTERY_IDS, number.startswith(_NODE)
+    ids = BATTERY_IDS
+    is_node = number.startswith(_NODE)
     if is_node:
-        ids, number = NODE_IDS, number.removeprefix(_NODE)
+        ids = NODE_IDS
+        number = number.removeprefix(_NODE)
     if not text.startswith(PREFIX) or not mark or not (number.isascii() and number.isdecimal()):
         raise LinkError(f"DroneCAN pack {text!r}: expected {FORM}")
     # A long number is out of range, whatever it is.

@@ -62,8 +62,11 @@ class BatteryMessage:
 
 # fmt: off
 _POWER = "ardupilot.equipment.power."
-U8, U16, U32 = Number(8), Number(16), Number(32)
-F16, F32 = Number(16, real=True), Number(32, real=True)
+U8 = Number(8)
+U16 = Number(16)
+U32 = Number(32)
+F16 = Number(16, real=True)
+F32 = Number(32, real=True)
 
 BATTERY_INFO = DataType("uavcan.equipment.power.BatteryInfo", 1092, 0x249C26548A711966, (
     ("temperature",               F16),  # K

@@ -48,7 +48,9 @@ from smartbattery.snapshot import MAX_CELLS
 PCB = replace(TEMPERATURE, name="temperature_pcb", field="fet_degc")
 _KELVIN = -273.15
 _MILLI = 1000.0
-_ZERO, _UINT7, _WORD = (0.0,), (127.0,), (65_535.0,)
+_ZERO = (0.0,)
+_UINT7 = (127.0,)
+_WORD = (65_535.0,)
 _LAST_SERIAL = (1 << 32) - 1
 _RELATIVE_TO_FULL = 1 << 18
 _DATE_CHARS = 8
@@ -200,7 +202,8 @@ def cells_of(message: BatteryMessage) -> tuple[int, tuple[float | None, ...]] | 
     values = message.values
     first = int(values.get("index", 0))
     cells_v = values.get("voltage_cell", values.get("voltages", ()))
-    low, high = CELLS[0].low, CELLS[0].high
+    low = CELLS[0].low
+    high = CELLS[0].high
     known = [v if low <= v <= high else None for v in cells_v]
     if message.data_type is CBAT:
         known = known[: values["cell_count"]]
@@ -211,7 +214,8 @@ def cells_of(message: BatteryMessage) -> tuple[int, tuple[float | None, ...]] | 
 
 def alerts_of(message: BatteryMessage) -> tuple[str, ...] | None:
     """Texts of the status flags that are set, `None` of a message without any."""
-    values, rows = message.values, _FLAGS.get(message.data_type.type_id)
+    values = message.values
+    rows = _FLAGS.get(message.data_type.type_id)
     if rows is None and message.data_type is not BATTERY_INFO_AUX:
         return None
     found = [text for bit, text in rows or () if values["status_flags"] & bit]
@@ -225,7 +229,8 @@ def identity_of(message: BatteryMessage, *, is_gauge: bool) -> dict[str, Any]:
 
     A power module's data are not those of the pack behind it.
     """
-    values, found = message.values, dict[str, Any]()
+    values = message.values
+    found = dict[str, Any]()
     if message.data_type is BATTERY_INFO and is_gauge:
         found["device"] = _text(values["model_name"])
         found["serial"] = values["model_instance_id"]
@@ -262,7 +267,9 @@ def _date(text: str) -> tuple[int, int, int] | None:
     """(year, month, day) of DDMMYYYY."""
     if len(text) != _DATE_CHARS or not (text.isascii() and text.isdecimal()):
         return None
-    day, month, year = int(text[:2]), int(text[2:4]), int(text[4:])
+    day = int(text[:2])
+    month = int(text[2:4])
+    year = int(text[4:])
     return (year, month, day) if 1 <= month <= 12 and 1 <= day <= 31 else None  # noqa: PLR2004 - a calendar
 
 

@@ -151,7 +151,8 @@ class CanBattery:
     # ------------------------------------------------------------------ whose message it is
 
     def _is_mine(self, message: BatteryMessage) -> bool:
-        pack, source = self._pack.address, message.source
+        pack = self._pack.address
+        source = message.source
         if pack.battery_id is None:
             return source == pack.node_id
         if message.data_type in (BATTERY_INFO, BATTERY_INFO_AUX):
@@ -164,7 +165,8 @@ class CanBattery:
 
     def _follows(self, message: BatteryMessage, now_s: float) -> bool:
         """Whether the sender is the node that is followed; the first one is from now on."""
-        source, leads = message.source, is_leading(message.data_type)
+        source = message.source
+        leads = is_leading(message.data_type)
         if source == self._node:
             self._led_s = now_s if leads else self._led_s
             return True
@@ -177,7 +179,8 @@ class CanBattery:
             return False
         if self._node is not None:
             _log.warning("%s: node %d in place of %d", self._pack.name, source, self._node)
-        self._node, self._led_s = source, now_s
+        self._node = source
+        self._led_s = now_s
         self._others.pop(source, None)
         self._forget()
         self._identification.begin(now_s)
@@ -302,6 +305,7 @@ class CanBattery:
 
     def _sender(self, message: BatteryMessage) -> str:
         """Ids of the packs of a node, and the node."""
-        node, stated = f"node {message.source}", battery_id_of(message)
+        node = f"node {message.source}"
+        stated = battery_id_of(message)
         ids = self._ids.get(message.source) or ({stated} if stated is not None else set())
         return f"battery {', '.join(map(str, sorted(ids)))} of {node}" if ids else node

@@ -30,7 +30,8 @@ from dronebms.dronecan.transports import Transport, open_transport
 
 _BATCH_S = 0.01
 _WAIT_S = 0.05  # for a frame; a queued message waits for at most this
-_FIRST_S, _LAST_S = 0.5, 10.0
+_FIRST_S = 0.5
+_LAST_S = 10.0
 _STOP_S = 3.0
 _QUEUED = 256
 _log = logging.getLogger(__name__)

@@ -23,7 +23,9 @@ def can_url(text: str) -> str:
     return str(url)
 
 
-LAST_NODE, LAST_BATTERY = 125, 255  # ids above are those of debugging tools
+# ids above are those of debugging tools
+LAST_NODE = 125
+LAST_BATTERY = 255
 
 
 class DronecanConfig(Section):

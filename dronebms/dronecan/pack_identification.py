@@ -41,7 +41,8 @@ class PackIdentification:
     def begin(self, now_s: float) -> None:
         """Begin with another node; the chosen data types stay."""
         self._stated.clear()
-        self._named_by, self._is_fast = None, False
+        self._named_by = None
+        self._is_fast = False
         self._began_s = now_s
 
     def receive(
@@ -72,7 +73,8 @@ class PackIdentification:
 
     def identity(self, now_s: float) -> dict[str, Any]:
         """Fields of the identity that are known, by name."""
-        collects, found = self._collects(now_s), {}
+        collects = self._collects(now_s)
+        found = {}
         if self._named_by is None and not collects:
             has_serial = not set(_FAST).isdisjoint(self._stated.get(_SERIAL, ()))
             self._named_by = _FAST if has_serial else _EVERY

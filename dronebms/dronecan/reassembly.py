@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 from dronebms.dronecan.frames import CanFrame
 
-_START, _END, _TOGGLE, _TRANSFER_ID = 0x80, 0x40, 0x20, 0x1F
+_START = 0x80
+_END = 0x40
+_TOGGLE = 0x20
+_TRANSFER_ID = 0x1F
 _PENDING_MAX = 128
 _FRAMES_MAX = 64  # of the largest battery message
 _TIMEOUT_S = 2.0  # of the specification, between frames of a transfer

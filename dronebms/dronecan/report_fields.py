@@ -55,8 +55,10 @@ class Charge:
 
 def charge_of(report: Report) -> Charge | None:
     """The charge as it is sent; `None` if a part of it is unknown."""
-    reported, cells = report.reported, report.pack_data.cells
-    pct, consumed_mah = _known(reported.soc_pct), _known(reported.consumed_mah)
+    reported = report.reported
+    cells = report.pack_data.cells
+    pct = _known(reported.soc_pct)
+    consumed_mah = _known(reported.consumed_mah)
     capacities = report.pack_data.capacity_mah, _known(report.snapshot.full_mah)
     full_mah = next((mah for mah in capacities if mah is not None and mah > 0.0), None)
     if pct is None or consumed_mah is None or full_mah is None or not cells:
@@ -85,7 +87,8 @@ def _watt_hours(charge: Charge) -> tuple[float, float]:
 
 def battery_info(report: Report, battery_id: int) -> Fields | None:
     """Fields of BatteryInfo; `None` without a voltage: a receiver notices the silence."""
-    snapshot, estimate = report.snapshot, report.estimate
+    snapshot = report.snapshot
+    estimate = report.estimate
     if snapshot.voltage_v is None:
         return None
     charge = charge_of(report)
@@ -129,7 +132,8 @@ def battery_info_aux(report: Report, battery_id: int) -> Fields | None:
 
 def cbat(report: Report) -> Fields | None:
     """Fields of CBAT; `None` without a voltage or a charge. Current into the pack is positive."""
-    snapshot, charge = report.snapshot, charge_of(report)
+    snapshot = report.snapshot
+    charge = charge_of(report)
     if snapshot.voltage_v is None or charge is None:
         return None
     cells = _cells(report, _CBAT_CELLS_MAX)
@@ -167,7 +171,8 @@ def cbat(report: Report) -> Fields | None:
 
 def model_name(report: Report) -> bytes:
     """Maker, device and chemistry, as far as they are known; ASCII, 31 bytes."""
-    identity, pack_data = report.snapshot.identity, report.pack_data
+    identity = report.snapshot.identity
+    pack_data = report.pack_data
     known = (identity.manufacturer, identity.device) if identity.device else (pack_data.pack_model,)
     text = " ".join(part for part in (*known, pack_data.chemistry.name) if part)
     return text.encode("ascii", "replace")[:_NAME_BYTES]

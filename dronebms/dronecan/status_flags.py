@@ -10,8 +10,14 @@ from dataclasses import dataclass
 
 from dronebms.core.report import Report
 
-IN_USE, CHARGING = 1, 2
-TEMP_HOT, TEMP_COLD, OVERLOAD, BAD_BATTERY, NEED_SERVICE, BMS_ERROR = 8, 16, 32, 64, 128, 256
+IN_USE = 1
+CHARGING = 2
+TEMP_HOT = 8
+TEMP_COLD = 16
+OVERLOAD = 32
+BAD_BATTERY = 64
+NEED_SERVICE = 128
+BMS_ERROR = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,16 +60,21 @@ _LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests: no informati
 _SPREADS = 1.5  # standard deviations of the charge over which the curve's slope is taken
 _GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
-STRAINED, REFUTED = 2.0, 12.0**0.5  # standard deviations, see `CellFit.strain`
+# standard deviations, see `CellFit.strain`
+STRAINED = 2.0
+REFUTED = 12.0**0.5
 GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
 _WARM_FLIGHTS = 10
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
 _STEP_C = 0.32  # a change that counts in full as a step
 _STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of this cell
-_STRAYED, _MORE_ITERATIONS = 6.0, 8  # standard deviations of the prior's capacity
+# standard deviations of the prior's capacity
+_STRAYED = 6.0
+_MORE_ITERATIONS = 8
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
-_DRIFT_ROWS, _DRIFT_S = 8, 60.0 - 1e-3
+_DRIFT_ROWS = 8
+_DRIFT_S = 60.0 - 1e-3
 _ERRORS = 3  # readings in a row, so that a lone outlier does not count
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
@@ -134,7 +139,8 @@ class CellFit:
         if state is not None:
             self._restore(state)
             return
-        self._degc, self._inverse_kk = 25.0, 0.0
+        self._degc = 25.0
+        self._inverse_kk = 0.0
         self._fast_a = self._slow_a = 0.0
         self._agreed_s: float | None = None  # when a reading was last accepted
         self._recent: list[FitSample] = []  # the last seconds
@@ -149,7 +155,8 @@ class CellFit:
         self._median_variances: Vector = ()
         if learned is not None:
             self._gap[1:] = learned.loss, learned.growth
-        self.x, self.P = model.mean.copy(), model.covariance.copy()
+        self.x = model.mean.copy()
+        self.P = model.covariance.copy()
         if learned is not None:
             self._recall(learned)
         self._begin()
@@ -195,7 +202,8 @@ class CellFit:
 
     def _restore(self, state: CellFitState) -> None:
         """Continue from a state; raises ValueError if it is not one of a fit."""
-        self.x, self.P = np.array(state.x), np.array(state.covariance)
+        self.x = np.array(state.x)
+        self.P = np.array(state.covariance)
         self._root = np.array(state.root)
         self._prior_x = np.array(state.prior_x)
         self._information = np.array(state.prior_information)
@@ -203,7 +211,8 @@ class CellFit:
         self._covariance = np.array(state.fitted_covariance)
         vectors = self.x, self._prior_x, self._fitted
         matrices = self.P, self._root, self._information, self._covariance
-        self._gap, self._prior_gap = np.array(state.gap), np.array(state.prior_gap)
+        self._gap = np.array(state.gap)
+        self._prior_gap = np.array(state.prior_gap)
         gaps = self._gap, self._prior_gap
         samples = (*state.rows, *state.pending, *state.recent)
         if (
@@ -217,17 +226,24 @@ class CellFit:
             raise ValueError("a vector or matrix has another size or range")
         self._rows = [FitSample(*row) for row in state.rows]
         self._pending = [FitSample(*row) for row in state.pending]
-        self._drift_v_s, self._errors_v = state.drift_v_s, state.errors_v
+        self._drift_v_s = state.drift_v_s
+        self._errors_v = state.errors_v
         self._steps = state.steps
-        self._used_as, self._span_s, self._loaded = state.used_as, state.span_s, state.loaded
-        self._fast_a, self._slow_a = state.fast_a, state.slow_a
-        self._agreed_s, self._full_ah = state.agreed_s, state.full_ah
+        self._used_as = state.used_as
+        self._span_s = state.span_s
+        self._loaded = state.loaded
+        self._fast_a = state.fast_a
+        self._slow_a = state.slow_a
+        self._agreed_s = state.agreed_s
+        self._full_ah = state.full_ah
         self._foreign = state.foreign
-        self._warm_flights, self._sister_warm = state.warm_flights, state.sister_warm
+        self._warm_flights = state.warm_flights
+        self._sister_warm = state.sister_warm
         self._recent = [FitSample(*row) for row in state.recent]
         self._residuals = [Residual(*row) for row in state.residuals]
         self._has_lost = state.has_lost
-        self._median_variances, self._rest_gap = state.median_variances, state.rest_gap
+        self._median_variances = state.median_variances
+        self._rest_gap = state.rest_gap
         self._degc = state.degc
         self._inverse_kk = inverse_temperature(state.degc)
         self._table_v = self._curve()
@@ -333,7 +349,8 @@ class CellFit:
 
     def _follow(self, second: Second, above_v: float | None, gauge_frac: float | None) -> None:
         """Take in a second, and by how much the median cell is above the weakest."""
-        mean, previous = second.mean, second.previous
+        mean = second.mean
+        previous = second.previous
         self.advance(second.span_s, second.counted_a, second.counted_sd_a)
         is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
         steady_a = _STEADY_C * self.model.capacity_as / 3600.0
@@ -362,7 +379,8 @@ class CellFit:
     def _recall(self, learned: CellParameters) -> None:
         """Start from earlier flights."""
         c = self.model.parameters
-        sds, sds_v = np.array(c.sd_ageing), np.full(len(KNOTS_FRAC), c.sd_ageing_v)
+        sds = np.array(c.sd_ageing)
+        sds_v = np.full(len(KNOTS_FRAC), c.sd_ageing_v)
         self.x[FAST:], self.P[FAST:, FAST:] = learned.carried_over(sds, sds_v, c)
         self._set_offset(0.0, c.sd_offset_v)
 
@@ -389,7 +407,8 @@ class CellFit:
         charge = float(share @ _GRID)
         spread = float(share @ (_GRID - charge) ** 2) + _SD_START[0] ** 2
         if rest_v > curve_v[-1]:
-            charge, spread = 1.0, max(spread, _SD_START[1] ** 2)
+            charge = 1.0
+            spread = max(spread, _SD_START[1] ** 2)
         strain = math.inf if gauge_frac is None else self.strain(cell_v, current_a, gauge_frac)
         if gauge_frac is not None and strain < REFUTED:
             # At rest a gauge is usually right within a few per cent; some are far off. The more
@@ -398,7 +417,8 @@ class CellFit:
             weight = spread / (spread + self.model.sd_gauge**2 + doubt * (gauge_frac - charge) ** 2)
             charge += weight * (gauge_frac - charge)
             spread *= 1 - weight
-        self.x[CHARGE], self.P[CHARGE, CHARGE] = charge, spread
+        self.x[CHARGE] = charge
+        self.P[CHARGE, CHARGE] = spread
         self._rest_gap = 0.0, 0.0
         if above_v is not None:
             spread = math.sqrt(spread)
@@ -420,7 +440,8 @@ class CellFit:
 
     def _at_rest(self, cell_v: float, current_a: float) -> tuple[float, Array, Array]:
         """(Voltage without its expected sag, curve over `_GRID`, standard deviation of both)."""
-        c, model = self.model.parameters, self.model
+        c = self.model.parameters
+        model = self.model
         sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self._warm() * math.exp(self.x[FAST])
         curve_v, _, knot_weights = model.open(_GRID, self.x[KNOTS:])
         variance = np.einsum("ij,jk,ik->i", knot_weights, self.P[KNOTS:, KNOTS:], knot_weights)
@@ -442,14 +463,16 @@ class CellFit:
         self.P = np.linalg.inv(information)
         push = pull - known * self._prior_x[CAPACITY]
         self.x[FAST:] = (self._prior_x + self.P[:, CAPACITY] * push)[FAST:]
-        self._fitted[FAST:], self._covariance = self.x[FAST:], self.P.copy()
+        self._fitted[FAST:] = self.x[FAST:]
+        self._covariance = self.P.copy()
         self._settle()
 
     def _full_charge(self) -> tuple[float, float]:
         """(Information times ln, information) on the capacity by the gauge's full charge."""
         if self._full_ah is None or self._has_lost:  # it is of the pack as it was
             return 0.0, 0.0
-        c, prior = self.model.parameters, float(self._prior_x[CAPACITY])
+        c = self.model.parameters
+        prior = float(self._prior_x[CAPACITY])
         reported = math.log(self._full_ah * 3600.0 / self.model.capacity_as)
         limit = _FULL_GATE * (c.sd_full**2 + self.model.covariance[CAPACITY, CAPACITY])
         if (reported - prior) ** 2 > limit:  # it is not this pack's
@@ -459,7 +482,8 @@ class CellFit:
 
     def _begin(self) -> None:
         """Make the present state the prior of the readings to come."""
-        self._prior_x, self._fitted = self.x.copy(), self.x.copy()
+        self._prior_x = self.x.copy()
+        self._fitted = self.x.copy()
         self._prior_gap = self._gap.copy()
         self._covariance = self.P.copy()
         self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
@@ -540,7 +564,8 @@ class CellFit:
                 self._pending.append(row)
         if self._span_s >= _SPAN_S and self._pending:
             self._rows.append(merged(without_outliers(self._pending, self._circuit(0.0).ohms[0])))
-            self._pending, self._span_s = [], 0.0
+            self._pending = []
+            self._span_s = 0.0
             if len(self._rows) > _MAX_ROWS:  # a long flight costs no more than a short one
                 self._rows = [merged(self._rows[k : k + 2]) for k in range(0, len(self._rows), 2)]
             self.fit(iterations=3)
@@ -548,7 +573,8 @@ class CellFit:
 
     def measure_steps(self, cell_v: float, current_a: float) -> None:
         """Take in a second for the steps of the load: immediate resistance alone."""
-        ohm, most = self.model.ohms[0] * self._warm(), _STEP_GATE * math.exp(self.x[FAST])
+        ohm = self.model.ohms[0] * self._warm()
+        most = _STEP_GATE * math.exp(self.x[FAST])
         step_v = ohm * _STEP_C * self.model.capacity_as / 3600.0
         self._steps = self._steps.updated(Level(cell_v, ohm * current_a), step_v, most)
 
@@ -557,13 +583,15 @@ class CellFit:
         charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_widened**2
         self.P = self.P + self.model.covariance
         self.P[CHARGE, CHARGE] = min(charge, 1.0)
-        self._gap[0], self._rest_gap = self._more_frac(), (0.0, 0.0)
+        self._gap[0] = self._more_frac()
+        self._rest_gap = (0.0, 0.0)
         self._begin()
 
     def _lose(self, lost: Loss) -> None:
         """Continue with a group that lost parallel cells: less area, at the same charge."""
         less = math.log(1.0 + lost.growth)
-        along, apart = np.zeros(SIZE), np.zeros(SIZE)
+        along = np.zeros(SIZE)
+        apart = np.zeros(SIZE)
         along[[FAST, SLOW, CAPACITY]] = less, less, -less
         apart[[FAST, SLOW, CAPACITY]] = less
         self.x += along
@@ -571,15 +599,18 @@ class CellFit:
         self.P += _SD_LOST[1] ** 2 * np.diag(apart**2)
         self._fast_a /= 1.0 + lost.growth  # the polarisation does not step
         self._slow_a /= 1.0 + lost.growth
-        self._gap[0], self._rest_gap = self._more_frac(), (0.0, 0.0)
+        self._gap[0] = self._more_frac()
+        self._rest_gap = (0.0, 0.0)
         self._gap[1] += less * lost.alone
         self._set_offset(lost.before_v, self.model.parameters.sd_offset_v)
-        self._has_lost, self._residuals = True, []
+        self._has_lost = True
+        self._residuals = []
         self._begin()
         self._loaded = True
 
     def _accepts(self, row: FitSample) -> bool:
-        c, now = self.model.parameters, self._circuit(row.amps)
+        c = self.model.parameters
+        now = self._circuit(row.amps)
         off_v = row.cell_v - (now.open_v - now.sag_v)
         residual = Residual(off_v, now.ohms[0] * row.amps, row.above_v)
         self._residuals = [*self._residuals, residual][-SPAN:]
@@ -596,7 +627,8 @@ class CellFit:
         recent = self._recent[-len(self._residuals) :] if self._residuals else []
         if not recent:
             return []
-        x, rows = self._fitted, np.array(recent)
+        x = self._fitted
+        rows = np.array(recent)
         ohm = self._circuit(0.0).ohms[0]
         off_v = rows[:, 2] - self.model.volts(x, rows)
         table = np.column_stack([off_v, ohm * rows[:, 3], rows[:, -2]])
@@ -615,20 +647,24 @@ class CellFit:
         """Fit the state to all rows and carry it forward to the newest reading."""
         if not self._rows:
             return
-        rows, x, information = np.array(self._rows), self._fitted.copy(), self._information
+        rows = np.array(self._rows)
+        x = self._fitted.copy()
+        information = self._information
         pull, known = full = self._full_charge()
         own = information[CAPACITY, CAPACITY]
         likely = (own * self._prior_x[CAPACITY] + pull) / (own + known)
         if (x[CAPACITY] - likely) ** 2 * (own + known) > _STRAYED**2:
             # A minimum of its own: start again from what is likely.
-            x, iterations = self._prior_x.copy(), _MORE_ITERATIONS
+            x = self._prior_x.copy()
+            iterations = _MORE_ITERATIONS
             x[CAPACITY] = likely
         problem = self._problem(rows, full)
         if self._median_variances or problem.stands_out(x):
             x = np.concatenate([x, self._gap])
         both, covariance = problem.solve(x, iterations)
         x = both[:SIZE]
-        self._fitted, self._covariance = x, covariance[:SIZE, :SIZE]
+        self._fitted = x
+        self._covariance = covariance[:SIZE, :SIZE]
         if len(both) > SIZE:
             self._gap = both[SIZE:]
             used_frac = self._used_frac() * math.exp(-float(both[LOSS]))

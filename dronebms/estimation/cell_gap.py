@@ -38,8 +38,12 @@ LOWEST_BOTH = np.concatenate([LOWEST, [-0.3, -0.3, -1.5]])
 HIGHEST_BOTH = np.concatenate([HIGHEST, [0.3, 2.0, 2.0]])
 _LEAST_CELLS = 3  # of two, none is the usual one
 _SDS = np.array([0.01, 0.1, 0.08])  # of c, l and g of usual cells
-_SD_GAP_V, _SD_GAP_FRAC = 0.007, 0.15  # error of the circuit in the gap
-_SD_REST_V, _SD_SAG_FRAC = 0.004, 0.3  # of the gap at rest, and as a share of what sag there is
+# error of the circuit in the gap
+_SD_GAP_V = 0.007
+_SD_GAP_FRAC = 0.15
+# of the gap at rest, and as a share of what sag there is
+_SD_REST_V = 0.004
+_SD_SAG_FRAC = 0.3
 
 # The states that the prior is of, and that of the median cell, from those of both.
 _PRIOR_OF = np.eye(SIZE, BOTH)

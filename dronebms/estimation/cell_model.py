@@ -34,12 +34,14 @@ LOWEST = np.array([-0.1, -2.5, -3.0, -2.5, -2.5, -2.0, -0.5] + [-1.5] * len(KNOT
 HIGHEST = np.array([1.05, 2.5, 3.0, 2.5, 2.5, 4.0, 0.5] + [1.5] * len(KNOTS_FRAC))
 _SD_CAPACITY_UNKNOWN = 0.8  # ln, without a rated capacity
 _SD_CHARGE_UNKNOWN = 0.3
-_REFERENCE_K, _ZERO_DEGC_K = 298.15, 273.15
+_REFERENCE_K = 298.15
+_ZERO_DEGC_K = 273.15
 _COLDEST_DEGC = -40.0
 _SLOPES_V = (0.02, 8.0)  # limits of dU/ds in a linearisation, volts per unit of charge
 
 # The curve as a table in steps of 1 % of charge; below empty it falls twice as fast.
-CURVE_FROM, CURVE_STEPS = -0.3, 100
+CURVE_FROM = -0.3
+CURVE_STEPS = 100
 _CURVE = CURVE_FROM + np.arange(137) / CURVE_STEPS
 _KNOTS = np.array(KNOTS_FRAC)
 _HATS = np.column_stack([np.interp(_CURVE, _KNOTS, unit) for unit in np.eye(len(_KNOTS))])
@@ -109,7 +111,8 @@ class CellModel:
         ohm = c.resistance_frac[chemistry.name] * chemistry.resistance_mohm_ah / 1e3 / capacity_ah
         self.ohms = c.share_now * ohm, (1 - c.share_now) * ohm, c.share_slow * ohm
         self.depth_s = c.depth_h[chemistry.name] * 3600.0
-        self.sd_gauge, self.sd_step = c.sd_gauge[chemistry.name], c.sd_step[chemistry.name]
+        self.sd_gauge = c.sd_gauge[chemistry.name]
+        self.sd_step = c.sd_step[chemistry.name]
         below_v = 2 * (ocv_v[1] - ocv_v[0]) / _CHARGES[1] * _CURVE
         self._curve_v: Array = np.interp(_CURVE, _CHARGES, ocv_v)
         self._curve_v = self._curve_v + np.where(_CURVE < 0, below_v, 0.0)
@@ -219,7 +222,8 @@ class CellModel:
     ) -> CircuitState:
         """The circuit at a current; `table_v` is the curve of x, `fast_a`, `slow_a` are w1, w2."""
         c = self.parameters
-        warm, charge = self.arrhenius_factor(x, inverse_kk), float(x[CHARGE])
+        warm = self.arrhenius_factor(x, inverse_kk)
+        charge = float(x[CHARGE])
         depth_s = math.exp(x[DEPTH]) * self.depth_s * warm**c.depth_warmth
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         place = (charge - depth_s / capacity_as * slow_a - CURVE_FROM) * CURVE_STEPS

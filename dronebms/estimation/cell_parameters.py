@@ -87,8 +87,11 @@ class CellParameters:
             sds_v: added to those of the knots.
             c: prior of the cell.
         """
-        first, last = OFFSET - FAST, KNOTS - FAST  # of the elements from FAST on
-        x, covariance = np.array(self.mean), np.array(self.covariance)
+        # of the elements from FAST on
+        first = OFFSET - FAST
+        last = KNOTS - FAST
+        x = np.array(self.mean)
+        covariance = np.array(self.covariance)
         covariance[:first, :first] += np.diag(np.square(sds))
         covariance[last:, last:] += knots_covariance(sds_v, c.knots_length)
         if not self.warm:

@@ -33,10 +33,17 @@ _LOWEST = np.array([-0.5, -0.6, -0.9, -0.5])
 _HIGHEST = np.array([0.5, 0.6, 3.0, 0.5])
 _DRIFT = 0.001  # of r, in a second: cells do not warm alike
 _MISSED_S = 100.0  # correlation time of e
-_MISSED_OHM, _MISSED_CHARGE = 0.1, 0.15  # e as a share of the effect of r, and of c and k
-_STEP_V, _ODD_FRAC = 0.001, 0.3  # noise of readings; share of a difference, cells are read in turn
+# e as a share of the effect of r, and of c and k
+_MISSED_OHM = 0.1
+_MISSED_CHARGE = 0.15
+# noise of readings; share of a difference, cells are read in turn
+_STEP_V = 0.001
+_ODD_FRAC = 0.3
 # Width of charge over which the slope is taken, in charge and in deviations; the smallest slope.
-_NEAR, _FAR, _SPREADS, _MIN_SLOPE_V = 0.03, 0.3, 1.5, 0.02
+_NEAR = 0.03
+_FAR = 0.3
+_SPREADS = 1.5
+_MIN_SLOPE_V = 0.02
 _SEEN = 25.0  # readings over which their scatter is averaged
 # Added to charge, capacity, fast and slow resistance: errors of a circuit with few parts.
 _CIRCUIT_SD = np.array([0.0, 0.0, 0.35, 0.35])
@@ -48,7 +55,8 @@ _MIN_USED = 0.15  # charge fraction before a cell's own capacity is known
 _MAX_SD = np.array([[0.25], [0.3], [0.6], [0.7]])
 _USUAL = 0.5  # of the median gap to the weakest cell; nearer to it a cell is as weak
 # ln of capacity, and charge at the start: less is within what the filter's prior expects.
-_LEAST_LOSS, _LEAST_MORE = 0.2, 0.02
+_LEAST_LOSS = 0.2
+_LEAST_MORE = 0.02
 _GAS_KJ = 8.314  # gas constant for a mole and kilokelvin
 
 
@@ -74,11 +82,13 @@ class CellStates:
         self, *, has_gauge_charge: bool, state: CellStatesState = CellStatesState()
     ) -> None:
         self._has_gauge_charge = has_gauge_charge
-        self._pack, self._at_s = state.pack, state.at_s
+        self._pack = state.pack
+        self._at_s = state.at_s
         self._x: Array = np.array(state.x)
         self._covariance: Array = np.array(state.covariance)
         self._misfit: Array = np.array(state.misfit)
-        cells, size = len(state.x), len(_SDS)
+        cells = len(state.x)
+        size = len(_SDS)
         shapes = self._x.shape, self._covariance.shape, self._misfit.shape
         if cells and shapes != ((cells, size), (cells, size, size), (cells,)):
             raise ValueError("a vector or matrix has another size")
@@ -102,11 +112,13 @@ class CellStates:
         second = sample.second
         if second is None or self._since_s(second.mean.t_s) < _EACH_S:
             return self._pack
-        t_s, now = second.mean.t_s, cell.circuit(second.mean.current_a)
+        t_s = second.mean.t_s
+        now = cell.circuit(second.mean.current_a)
         # None becomes NaN; the last one is the weakest.
         volts = np.array((*sample.cells_v, None), dtype=np.float64)
         if len(volts) != len(self._x):
-            self._at_s, self._misfit = None, np.ones(len(volts))
+            self._at_s = None
+            self._misfit = np.ones(len(volts))
             self._x = np.zeros((len(volts), len(_SDS)))
             self._covariance = np.tile(np.diag(_SDS**2), (len(volts), 1, 1))
             self._covariance[-1] = 0.0  # it does not differ from itself
@@ -114,7 +126,8 @@ class CellStates:
         apart_v = volts - np.fmin.reduce(volts)
         usual = _usual(apart_v, used, cell)
         self._learn(self._since_s(t_s), apart_v, used, cell, now, usual)
-        self._at_s, self._pack = t_s, self._estimate(volts, used, cell, now, usual)
+        self._at_s = t_s
+        self._pack = self._estimate(volts, used, cell, now, usual)
         return self._pack
 
     def _since_s(self, t_s: float) -> float:
@@ -129,7 +142,9 @@ class CellStates:
         now: CircuitState,
         usual: Array,
     ) -> None:
-        x, covariance, missing = self._x, self._covariance, np.isnan(apart_v)
+        x = self._x
+        covariance = self._covariance
+        missing = np.isnan(apart_v)
         apart_v[missing] = 0.0
         whole = x + usual
         slope_v, bend, lost_v = _slopes(cell, now, whole[:, 0] + used * whole[:, 1])
@@ -147,7 +162,8 @@ class CellStates:
         shared = np.einsum("kij,kj->ki", covariance, by)
         variance = np.einsum("ki,ki->k", by, shared) + _STEP_V**2 + (_ODD_FRAC * apart_v) ** 2
         off_v = apart_v - np.einsum("ki,ki->k", by, whole)
-        off_v[missing], variance[missing] = 0.0, np.inf
+        off_v[missing] = 0.0
+        variance[missing] = np.inf
         seen = np.where(missing, self._misfit, off_v**2 / variance)
         self._misfit += (seen - self._misfit) / _SEEN
         gain = shared / variance[:, None]
@@ -157,10 +173,13 @@ class CellStates:
     def _estimate(
         self, volts: Array, used: float, cell: CellEstimate, now: CircuitState, usual: Array
     ) -> PackState:
-        x, fit = self._x + usual, np.maximum(cell.variance, 0.0) * WIDER**2  # rounding
+        # rounding
+        x = self._x + usual
+        fit = np.maximum(cell.variance, 0.0) * WIDER**2
         variance = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
-        own, ohms = 1 / (1 - x[:, 1]), 1 + x[:, 2]
+        own = 1 / (1 - x[:, 1])
+        ohms = 1 + x[:, 2]
         values = np.stack((np.clip(charge, 0.0, 1.0), own, ohms, ohms))
         scales = np.stack((np.ones_like(own), own, ohms, ohms))
         more = variance[:, 0, 0] + 2 * used * variance[:, 0, 1] + used * used * variance[:, 1, 1]

@@ -36,7 +36,8 @@ _LAST = -0.04  # charge at which every cell has ended: a little below the zero o
 _ROUNDS = 2  # the current depends on polarisation, and that on the time it flows
 _MIN_V = 1.5
 # Shares of the slower resistances that a hover of some 45 s adds.
-_LANDING_FAST, _LANDING_SLOW = 0.9, 0.27
+_LANDING_FAST = 0.9
+_LANDING_SLOW = 0.27
 _NOMINAL_V = 3.6
 _RISE_K = (-15.0, 25.0)
 _DEEPEST_LN = 2.5
@@ -68,7 +69,8 @@ def _sigma_points() -> Array:
 
 def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int = 1) -> EndSamples:
     """Samples of when the cell reaches `cutoff_v` under the load of a pack of `cells` in series."""
-    model, c = cell.model, cell.model.parameters
+    model = cell.model
+    c = cell.model.parameters
     draws = _sigma_points()
     x = cell.x + draws[:, :SIZE] @ cell.root.T
     watts = (load.power_w / cells * np.exp(load.power_sd * draws[:, SIZE]))[:, None]
@@ -141,7 +143,8 @@ def _first_crossing(volts: Array, cutoff_v: Array, *of: Array) -> list[Array]:
     reached[:, -1] = True
     after = reached.argmax(axis=1)
     before = np.maximum(after - 1, 0)
-    above, under = volts[_ROWS, before], volts[_ROWS, after]
+    above = volts[_ROWS, before]
+    under = volts[_ROWS, after]
     share = (above - cutoff_v) / np.maximum(above - under, 1e-6)
     share = np.minimum(np.maximum(share, 0.0), 1.0)
     return [a[_ROWS, before] + share * (a[_ROWS, after] - a[_ROWS, before]) for a in of]

@@ -162,7 +162,8 @@ class _Stages:
         if self.alone is None:
             return None
         if gauge.given_up:  # from now on nothing rests on what it reported
-            self.cell_fit, self.alone = self.alone, None
+            self.cell_fit = self.alone
+            self.alone = None
             return None
         return self.alone.update(sample, degc, gauge.full_ah, None)
 
@@ -181,7 +182,8 @@ def _check(state: EstimatorState) -> None:
     least = {"a span of a reading": min(spans_s, default=0.0)}
     stages = state.stages
     if stages is not None:
-        rated_mah, log_odds = stages.pack.rated_mah, stages.gauge.log_odds or 0.0
+        rated_mah = stages.pack.rated_mah
+        log_odds = stages.gauge.log_odds or 0.0
         for name, mah in (("rated_mah", rated_mah), ("assumed_mah", stages.pack.assumed_mah)):
             least[name] = 0.0 if mah is None else mah - DESIGN.low
         least["log_odds"] = _MAX_LOG_ODDS - abs(log_odds)
@@ -279,7 +281,8 @@ class Estimator:
             return Estimate(snapshot.t_s, used_mah=sample.used_as / 3.6, doubts=gauge.doubts)
         stages.identify_flight(sample)
         cells = stages.cell_states.update(sample, cell)
-        ahead, ends = stages.ahead, stages.time_to_empty
+        ahead = stages.ahead
+        ends = stages.time_to_empty
         plan = None
         if sample.second is not None:
             plan = ahead.plan(sample.second, vehicle, stages.load.forecast_w)
@@ -304,8 +307,10 @@ class Estimator:
         stages = self._stages
         if stages is None or not stages.informative:
             return Learned()
-        pack, flight_id = stages.pack, f"{stages.flight_crc:08x}"
-        flown, power = stages.load.flown, None
+        pack = stages.pack
+        flight_id = f"{stages.flight_crc:08x}"
+        flown = stages.load.flown
+        power = None
         if flown is not None:
             power = FlightPower(flight_id, *flown, stages.ahead.learned)
         before = pack.learned
@@ -315,11 +320,13 @@ class Estimator:
         powers = () if before is None else before.power
         if power is not None and pack.keys.vehicle is None:
             powers = with_flight(powers, power)
-        cells, odds = stages.cell_fit.parameters(), stages.gauge.state().log_odds
+        cells = stages.cell_fit.parameters()
+        odds = stages.gauge.state().log_odds
         if odds is None:
             odds = pack.sister_odds or 0.0 if before is None else before.gauge_odds
         first_fast = float(stages.cell_fit.x[FAST]) if before is None else before.first_fast
-        adaptation, misses = pack.adaptation, stages.time_to_empty.state().record.misses()
+        adaptation = pack.adaptation
+        misses = stages.time_to_empty.state().record.misses()
         if misses is not None:
             adaptation = adaptation.after(*misses)
         curve = replace(self._pack_data, full_seen_v=pack.full_seen_v).curve
@@ -364,7 +371,8 @@ class Estimator:
         self, snapshot: Snapshot, first: Reading, in_series: int, vehicle: VehicleState
     ) -> _Stages:
         """Stages of a pack, from its first reading."""
-        pack_data, identity = self._pack_data.seen(snapshot), snapshot.identity
+        pack_data = self._pack_data.seen(snapshot)
+        identity = snapshot.identity
         rated_mah = _first_capacity(pack_data.capacity_mah, identity.design_mah)
         keys = Keys(
             pack=pack_data.pack_key(identity),
@@ -434,8 +442,10 @@ class Estimator:
     def _make_stages(self, pack: ConnectedPack, cells: CellParameters | None = None) -> _Stages:
         """Stages of a pack; without parameters of its cells for states to continue from."""
         pack_data = replace(self._pack_data, full_seen_v=pack.full_seen_v)
-        parameters, learned = self._parameters, pack.learned
-        rated_mah, assumed_mah = pack.rated_mah, pack.rated_mah or pack.assumed_mah
+        parameters = self._parameters
+        learned = pack.learned
+        rated_mah = pack.rated_mah
+        assumed_mah = pack.rated_mah or pack.assumed_mah
         capacity_ah = UNKNOWN_CAPACITY_AH if assumed_mah is None else assumed_mah / 1000.0
         rated = rated_mah is not None
         model = CellModel(

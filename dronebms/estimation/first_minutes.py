@@ -22,12 +22,15 @@ _LEAST_FRAC = 0.02
 _SD = 0.35  # ln, of the time that the charge gives
 # Share of the way from the open-circuit voltage down to the cut-off that is left under load: below
 # it the end is by voltage, soon or late, and the charge does not decide.
-_MARGIN_SHARE, _MARGIN_POWER = 0.5, 3
+_MARGIN_SHARE = 0.5
+_MARGIN_POWER = 3
 _LEAST_SHARE = 0.05
-_FULL_S, _FADE_TAU_S = 60.0, 30.0
+_FULL_S = 60.0
+_FADE_TAU_S = 30.0
 _LEAST_WEIGHT = 0.01
 _LEAST_SD = 0.02
-_LEAST_S, _LEAST_SAG_V = 1.0, 0.02
+_LEAST_S = 1.0
+_LEAST_SAG_V = 0.02
 _Z_90 = 1.645
 
 
@@ -73,7 +76,8 @@ def with_charge_time(
         return times_s
     logs = [math.log(max(s, _LEAST_S)) for s in times_s]
     sd = max((logs[2] - logs[0]) / 2.0 / _Z_90, _LEAST_SD)
-    fitted, known = 1.0 / sd**2, weight / charge.sd**2
+    fitted = 1.0 / sd**2
+    known = weight / charge.sd**2
     both = fitted + known
     ln_s = (fitted * logs[1] + known * charge.ln_s) / both
     most_s = math.exp(ln_s + _Z_90 / math.sqrt(both))

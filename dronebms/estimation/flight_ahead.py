@@ -73,7 +73,9 @@ class FlightAhead:
         hover_w: float | None = None,
         state: FlightAheadState | None = None,
     ) -> None:
-        self._pack_j, self._learned, self._hover_w = pack_j, learned, hover_w
+        self._pack_j = pack_j
+        self._learned = learned
+        self._hover_w = hover_w
         self._motion = MotionPower(learned, hover_w)
         self._mission = MissionAhead()
         self._return = ReturnHome(LANDING_RESERVE_FRAC * pack_j)
@@ -163,12 +165,14 @@ class FlightAhead:
             self._estimate = MissionEstimate(missing=f"end of the mission: {forecast.endless}")
             return
         energy = None if remaining is None else available(remaining, load)
-        need_j, span_s = forecast.total_j, forecast.span_s
+        need_j = forecast.total_j
+        span_s = forecast.span_s
         if energy is None:
             self._estimate = MissionEstimate(missing="time left", mission_s=span_s)
             return
         low_j, _ = energy.bounds_j(forecast.sd)
-        lasts_j, power_w = energy.median_j - LANDING_RESERVE_FRAC * self._pack_j, need_j / span_s
+        lasts_j = energy.median_j - LANDING_RESERVE_FRAC * self._pack_j
+        power_w = need_j / span_s
         used_as, usable_as, low_as = (
             charge_as(cell, cells, j, power_w) for j in (need_j, energy.median_j, low_j)
         )
@@ -188,7 +192,8 @@ class FlightAhead:
 
     def added_to(self, estimate: Estimate, home: ReturnEstimate) -> Estimate:
         """The estimate of the pack with the return and the mission."""
-        mission, missing = self._estimate, home.missing
+        mission = self._estimate
+        missing = home.missing
         if missing in (None, NO_LOAD):  # on the ground the mission alone has an answer
             missing = mission.missing or missing
         return changed(
@@ -221,7 +226,8 @@ def _end_pct(
     The bound is that of the charge, and 0 where by the 5 % bound the pack ends before (`low_as`).
     """
     capacity_as = cell.model.capacity_as * math.exp(float(cell.x[CAPACITY]))
-    charge, used = float(cell.x[CHARGE]), used_as / capacity_as
+    charge = float(cell.x[CHARGE])
+    used = used_as / capacity_as
     variance = float(cell.variance[CHARGE])
     variance += used**2 * (forecast.sd**2 + float(cell.variance[CAPACITY]))
     end = charge - used

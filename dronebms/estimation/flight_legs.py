@@ -27,8 +27,12 @@ from smartbattery.values import changed
 _EARTH_M = 6_371_000.0
 _LEAST_S = 1e-3  # of a leg
 _LEAST_M_S = 1.0  # slower over ground, a vehicle does not arrive
-_CLIMB_M_S, _DESCENT_M_S = 2.5, 1.5  # ArduCopter's defaults, where the autopilot's are not known
-_LANDING_M_S, _LANDING_HEIGHT_M = 0.7, 10.0  # PX4's and ArduCopter's default
+# ArduCopter's defaults, where the autopilot's are not known
+_CLIMB_M_S = 2.5
+_DESCENT_M_S = 1.5
+# PX4's and ArduCopter's default
+_LANDING_M_S = 0.7
+_LANDING_HEIGHT_M = 10.0
 _ON_GROUND = ("ArduRover", "PX4 rover")  # its height and that of its home have no meaning
 _LEGS_MAX = 5000  # of a mission with jumps
 _LOITER_S = 60.0  # of a loiter without end, that is flown again and again
@@ -101,10 +105,12 @@ class EndlessError(Exception):
 
 def offset(vehicle: VehicleState) -> Position | None:
     """Position of the vehicle; None while it or home is not known."""
-    lat, lon = vehicle.lat_deg, vehicle.lon_deg
+    lat = vehicle.lat_deg
+    lon = vehicle.lon_deg
     if lat is None or lon is None:
         return None
-    alt_m, home_alt_m = vehicle.alt_m, vehicle.home_alt_m
+    alt_m = vehicle.alt_m
+    home_alt_m = vehicle.home_alt_m
     up_m = None if alt_m is None or home_alt_m is None else max(alt_m - home_alt_m, 0.0)
     return _metres(lat, lon, up_m, vehicle)
 
@@ -118,7 +124,8 @@ def position_of(place: Place, vehicle: VehicleState) -> Position | None:
 
 
 def _metres(lat: float, lon: float, up_m: float | None, vehicle: VehicleState) -> Position | None:
-    home_lat, home_lon = vehicle.home_lat_deg, vehicle.home_lon_deg
+    home_lat = vehicle.home_lat_deg
+    home_lon = vehicle.home_lon_deg
     if home_lat is None or home_lon is None:
         return None
     if vehicle.vehicle_class in _ON_GROUND:
@@ -136,7 +143,8 @@ def ground_m_s(course: float, cruise_m_s: float, at: Conditions) -> tuple[float,
         NoWayError: the vehicle does not get ahead against the wind.
     """
     off = math.radians(at.wind_from_deg) - course
-    across_m_s, against_m_s = at.wind_m_s * math.sin(off), at.wind_m_s * math.cos(off)
+    across_m_s = at.wind_m_s * math.sin(off)
+    against_m_s = at.wind_m_s * math.cos(off)
     most_m_s = cruise_m_s if at.on_wing else at.most_air_m_s
     if abs(across_m_s) >= most_m_s:
         raise NoWayError
@@ -171,7 +179,8 @@ def line(
     Raises:
         NoWayError: the wind is too strong.
     """
-    north_m, east_m = end.north_m - start.north_m, end.east_m - start.east_m
+    north_m = end.north_m - start.north_m
+    east_m = end.east_m - start.east_m
     along_m = math.hypot(north_m, east_m)
     up_m = 0.0 if start.up_m is None or end.up_m is None else end.up_m - start.up_m
     rate_m_s = (
@@ -317,7 +326,8 @@ def _circled_down(
     down to the ground. Source: PX4 rtl_direct.cpp `_updateRtlState`, FixedWingModeManager.cpp
     `control_auto_landing_circular`.
     """
-    speeds, air_m_s = way_speeds(plan), plan.cruise_m_s or 0.0
+    speeds = way_speeds(plan)
+    air_m_s = plan.cruise_m_s or 0.0
     rate_m_s = speeds.descent_m_s or _DESCENT_M_S
     glide_m_s = plan.glide_m_s or rate_m_s
     circles = [
@@ -368,7 +378,10 @@ def mission_legs(
         NoWayError: the wind is too strong for a leg.
         EndlessError: the mission does not end by itself.
     """
-    items, done, here, number = plan.items or (), dict(jumps), start, first
+    items = plan.items or ()
+    done = dict(jumps)
+    here = start
+    number = first
     rounds: dict[int, int] = {}  # endless jumps, and how many items were flown until each
     count = 0
     course: float | None = None  # of the line that was flown last; None: a hover
@@ -381,7 +394,8 @@ def mission_legs(
         item = items[number]
         way = way.after(item)
         if item.kind is ItemKind.JUMP:
-            times, is_endless = done.get(number, 0), item.jump_times < 0
+            times = done.get(number, 0)
+            is_endless = item.jump_times < 0
             if item.jump_to >= len(items) or not (is_endless or times < item.jump_times):
                 number += 1
                 continue
@@ -453,7 +467,9 @@ class _Way:
         self, item: MissionItem, here: Position, turn: float | None
     ) -> tuple[list[Leg], Position]:
         """Legs of an item that begin in a corner or a hover (None), and where they end."""
-        kind, at, speeds = item.kind, self.at, self.speeds
+        kind = item.kind
+        at = self.at
+        speeds = self.speeds
         if kind in _WITHOUT_LEGS:
             return [], here
         rotors = changed(at, on_wing=False)
@@ -471,7 +487,8 @@ class _Way:
             legs = line(here, changed(end, up_m=here.up_m), speeds, at, turn=turn)
             legs += _slowed(here.distance_m(end), speeds, at)
             return [*legs, *landing(here.up_m, returns, rotors)], end
-        hold_s, air_m_s = item.hold_s or 0.0, at.wind_m_s
+        hold_s = item.hold_s or 0.0
+        air_m_s = at.wind_m_s
         if item.turns and speeds.cruise_m_s:
             hold_s = abs(item.turns) * 2.0 * math.pi * item.radius_m / speeds.cruise_m_s
             air_m_s = math.hypot(speeds.cruise_m_s, at.wind_m_s)
@@ -485,7 +502,8 @@ def _stops(item: MissionItem) -> bool:
 
 def _course(start: Position, end: Position) -> float | None:
     """Course between two places, radians; None at one place."""
-    north_m, east_m = end.north_m - start.north_m, end.east_m - start.east_m
+    north_m = end.north_m - start.north_m
+    east_m = end.east_m - start.east_m
     return math.atan2(east_m, north_m) if math.hypot(north_m, east_m) > 0.0 else None
 
 

@@ -34,9 +34,12 @@ _MIN_FULL_FRAC = 0.9  # of the remaining capacity
 MAX_UNRATED_MAH = 60_000.0  # no larger pack is sold for drones
 # Share of the packs whose gauge is far off at the start of a flight: after a storage, with a worn
 # pack or one that it has not learned yet. The cells refute it when that is likelier than not.
-_WRONG, _REFUTED_SHARE, _STRAINED_SHARE = 0.1, 0.5, 0.2
+_WRONG = 0.1
+_REFUTED_SHARE = 0.5
+_STRAINED_SHARE = 0.2
 # A gauge counts in steps of at most 1 % of its full charge; one that stands still is none.
-_STILL_FULL_FRAC, _STILL_AS = 0.03, 36.0
+_STILL_FULL_FRAC = 0.03
+_STILL_AS = 36.0
 _GIVEN_UP_S = 10.0  # a transmission that is disturbed for some seconds is not the gauge's charge
 _REST_FRAC = 0.1  # of the capacity, used before the first load: no load in flight is a first one
 
@@ -124,8 +127,11 @@ class GaugeFusion:
         """
         if not sample.is_new:
             return self._state
-        before, doubts = self._state, []
-        full_mah, mah, pct = snapshot.full_mah, snapshot.remaining_mah, snapshot.soc_pct
+        before = self._state
+        doubts = []
+        full_mah = snapshot.full_mah
+        mah = snapshot.remaining_mah
+        pct = snapshot.soc_pct
         if fit.has_lost:  # it counts against the capacity of the whole pack
             full_mah = mah = pct = None
         rated_mah = self._capacity_as / 3.6
@@ -140,7 +146,8 @@ class GaugeFusion:
         if frac is None and charge is not None:
             frac = charge.remaining_as / charge.full_as
         reading = sample.first if sample.second is None else sample.second.mean
-        wrong, refuted = before.wrong, before.refuted and frac is not None
+        wrong = before.wrong
+        refuted = before.refuted and frac is not None
         start_frac = before.start_frac
         if not cells.loaded and sample.used_as <= _REST_FRAC * self._capacity_as:
             start_frac = None if frac is None else frac + sample.used_as / self._capacity_as
@@ -179,7 +186,8 @@ class GaugeFusion:
         """(Log odds, first full charge capacity) while there is one that counts."""
         if full_mah is None or full_mah <= 0.0:
             return None, None
-        learned, odds = self._learned_log_odds, before.log_odds
+        learned = self._learned_log_odds
+        odds = before.log_odds
         if odds is None:
             odds = self._sister_log_odds if learned is None else learned
         if odds is None:
@@ -227,7 +235,8 @@ def wrong_share(frac: float, start_frac: float | None, cells: CellFit, used_as: 
         sd_start = math.hypot(sd_start, GAUGE_TOLERANCE)
         less = (start - start_frac) / sd_start
         if less > off:
-            off, sd = less, sd_start
+            off = less
+            sd = sd_start
     right = (1.0 - _WRONG) * math.exp(-off * off / 2.0) / (sd * math.sqrt(2.0 * math.pi))
     return _WRONG / (_WRONG + right)
 
@@ -275,12 +284,14 @@ def fused_ends(
         c: parameters.
     """
     count = len(own.ends_s)
-    odds, charge = gauge.log_odds, gauge.charge
+    odds = gauge.log_odds
+    charge = gauge.charge
     if odds is None or charge is None or not 0 < charge.remaining_as <= most_as:
         return own.ends_s, np.full(count, 1 / count)
     least_as = _MIN_SHARE * charge.full_as
     logs = np.log(np.maximum(own.charge_as, least_as))
-    middle, variance = float(logs.mean()), float(logs.var()) + 0.02**2
+    middle = float(logs.mean())
+    variance = float(logs.var()) + 0.02**2
     scale = charge.full_as / charge.remaining_as
     ln_gauge = math.log(charge.remaining_as)
     gauge_variance = c.sd_usable**2 + (c.sd_usable_full_frac * scale) ** 2

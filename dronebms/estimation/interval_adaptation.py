@@ -71,12 +71,14 @@ class ForecastRecord:
         """Add a forecast: seconds from its time to the bounds."""
         newest = Bounds(at_s, at_s + low_s, at_s + high_s)
         since_s = at_s if self.since_s is None else self.since_s
-        forecasts, spacing_s = self.forecasts, self.spacing_s
+        forecasts = self.forecasts
+        spacing_s = self.spacing_s
         due_s = forecasts[-1].at_s + spacing_s if forecasts else since_s + _SETTLE_S
         if at_s >= due_s:
             forecasts = (*forecasts, newest)
         if len(forecasts) > _MAX_FORECASTS:
-            forecasts, spacing_s = forecasts[::2], 2 * spacing_s
+            forecasts = forecasts[::2]
+            spacing_s = 2 * spacing_s
         return ForecastRecord(since_s, spacing_s, forecasts, newest, self.ended_s)
 
     def with_end(self, at_s: float) -> "ForecastRecord":
@@ -85,14 +87,16 @@ class ForecastRecord:
 
     def misses(self) -> tuple[float, float] | None:
         """Shares of forecasts whose end was before the 5 %, after the 95 % bound; None: unknown."""
-        newest, since_s = self.newest, self.since_s
+        newest = self.newest
+        since_s = self.since_s
         if newest is None or since_s is None or len(self.forecasts) < _LEAST:
             return None
         first_s = last_s = self.ended_s
         if first_s is None or last_s is None:
             if newest.high_s - newest.at_s > _LOW_FRAC * (newest.at_s - since_s):
                 return None
-            first_s, last_s = newest.low_s, newest.high_s
+            first_s = newest.low_s
+            last_s = newest.high_s
         count = len(self.forecasts)
         return (
             sum(last_s < forecast.low_s for forecast in self.forecasts) / count,

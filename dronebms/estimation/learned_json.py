@@ -22,7 +22,9 @@ MALFORMED = ValueError, KeyError, TypeError, OverflowError  # raised by malforme
 MAX_PACKS = 20  # newest, in the file of a model
 INDEX_FORMAT = 1  # of models and vehicles
 STATE_SIZE = KNOTS - FAST + len(KNOTS_FRAC)  # of a cell's parameters
-_FORMAT, _FORMATS = 2, (1, 2)  # written, read
+# written, read
+_FORMAT = 2
+_FORMATS = (1, 2)
 _ROUNDING = 1e-9  # of an eigenvalue
 _MAX_NUMBER = 1e9  # in such a file
 _MAX_LN = 10.0  # of a parameter of a cell, in ln or volts
@@ -60,12 +62,14 @@ def learned_from_json(content: Any) -> LearnedPack:  # noqa: ANN401 - from JSON,
     """The inverse of `learned_to_json`, exact to the last bit; raises one of MALFORMED."""
     if not isinstance(content, dict) or content.get("format") not in _FORMATS:
         raise ValueError(f"its format is not {_FORMAT}")
-    mean, covariance = np.array(content["mean"], float), np.array(content["covariance"], float)
+    mean = np.array(content["mean"], float)
+    covariance = np.array(content["covariance"], float)
     if mean.shape != (STATE_SIZE,) or covariance.shape != (STATE_SIZE, STATE_SIZE):
         raise ValueError("its state has another size")
     names = "gauge_odds", "first_fast", "rated_mah", "flights"
     odds, first_fast, rated_mah, flights = (_number(content[name]) for name in names)
-    loss, growth = _number(content.get("loss", 0.0)), _number(content.get("growth", 0.0))
+    loss = _number(content.get("loss", 0.0))
+    growth = _number(content.get("growth", 0.0))
     _check([*mean, *covariance.ravel()])
     if (
         max(abs(mean).max(), abs(first_fast), abs(loss), abs(growth)) > _MAX_LN
@@ -129,7 +133,8 @@ def vehicle_from_json(content: Any) -> tuple[FlightPower, ...]:  # noqa: ANN401 
 
 def recalled_to_json(recalled: Recalled) -> dict[str, Any]:
     """What a run recalled, as a recording has it."""
-    keys, known = recalled.keys, recalled.known
+    keys = recalled.keys
+    known = recalled.known
     return {
         "pack": keys.pack,
         "model": keys.model,

@@ -97,7 +97,10 @@ class LeastSquares:
     """
 
     def __init__(self, model: CellModel, rows: Array, prior: Prior, spread: float) -> None:
-        self._model, self._rows, self._prior, self._spread = model, rows, prior, spread
+        self._model = model
+        self._rows = rows
+        self._prior = prior
+        self._spread = spread
         _, used_as, self._cell_v, *_, self._gap_v, compared = rows.T
         self._compared = compared > _COMPARED
         self._used_frac = used_as / model.capacity_as
@@ -105,7 +108,8 @@ class LeastSquares:
 
     def solve(self, both: Array, iterations: int) -> tuple[Array, Array]:
         """(Solution, its covariance) by damped steps from a state."""
-        lowest, highest = LOWEST_BOTH[: len(both)], HIGHEST_BOTH[: len(both)]
+        lowest = LOWEST_BOTH[: len(both)]
+        highest = HIGHEST_BOTH[: len(both)]
         information = np.eye(len(both))
         for _ in range(iterations):
             information, gradient = self._normal(both)
@@ -151,14 +155,18 @@ class LeastSquares:
 
     def _normal(self, both: Array) -> tuple[Array, Array]:
         """Information matrix and gradient at a state."""
-        c, prior, x, has_gap = self._model.parameters, self._prior, both[:SIZE], len(both) > SIZE
+        c = self._model.parameters
+        prior = self._prior
+        x = both[:SIZE]
+        has_gap = len(both) > SIZE
         model_v, jacobian, sag_v = self._model.derivatives(x, self._rows, self._spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
         residual = (self._cell_v - model_v) / sd_v
         data_information, gradient = _normal_equations(
             residual, jacobian / sd_v[:, None], *self._whitening
         )
-        usual, start = x, prior.x
+        usual = x
+        start = prior.x
         if has_gap:
             usual = prior_state(both)
             start = prior_state(np.concatenate([start, prior.gap]))
@@ -201,7 +209,8 @@ def _whitening(model: CellModel, rows: Array) -> tuple[Array, Array]:
     The model's error is correlated in time: residuals are whitened as a first-order process,
     otherwise an hour of readings would make the fit certain of a wrong circuit.
     """
-    c, spans_s = model.parameters, rows[:, 0]
+    c = model.parameters
+    spans_s = rows[:, 0]
     correlation = np.exp(-(spans_s[1:] + spans_s[:-1]) / 2 / c.offset_tau_s)
     return correlation, np.sqrt(1 - correlation**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
 

@@ -22,7 +22,8 @@ _LEVEL_S = 90.0  # length of a phase of a flight
 _SETTLE_S = 20.0  # the take-off itself is left out of the mean
 # Flights begin with a climb: the power of the first seconds is above the mean, on computed ones by
 # a quarter to a half.
-_CLIMB_FRAC, _CLIMB_TAU_S = 0.25, 15.0
+_CLIMB_FRAC = 0.25
+_CLIMB_TAU_S = 15.0
 _PRIOR_BLOCKS = 4.0
 # Of the expected power: a vehicle that hovered at so much more and flies on a wing since lands in a
 # hover. Phases of multirotors differ by less.
@@ -130,7 +131,9 @@ class LoadForecast:
         self._threshold_w = threshold_w
         self._usual = usual
         self._parameters = parameters
-        self._power, self._rise, self._ahead = state.power, state.rise, state.ahead
+        self._power = state.power
+        self._rise = state.rise
+        self._ahead = state.ahead
 
     def state(self) -> LoadForecastState:
         """Restart state."""
@@ -160,7 +163,8 @@ class LoadForecast:
             self._rise = self._rise.updated(second.mean.t_s, degc)
             power_w, power_sd = self.mean_power(horizon_s)
             if plan is not None:
-                power_w, power_sd = plan.power_w(horizon_s), plan.sd
+                power_w = plan.power_w(horizon_s)
+                power_sd = plan.sd
             self._ahead = LoadAhead(
                 power_w,
                 power_sd,
@@ -204,7 +208,9 @@ class LoadForecast:
         recent_w = filtered(before.recent_w, _RECENT_TAU_S)
         error = now_w / recent_w - 1 if recent_w > 0 else 0.0
         ripple = before.ripple + (error * error - before.ripple) * dt_s / (_RIPPLE_TAU_S + dt_s)
-        block_ws, block_s, blocks = before.block_ws, before.block_s, before.blocks
+        block_ws = before.block_ws
+        block_s = before.block_s
+        blocks = before.blocks
         if time_s > _SETTLE_S and self._is_present(time_s, off_w):
             block_ws += power_w * dt_s
             block_s += dt_s
@@ -226,12 +232,16 @@ class LoadForecast:
 
     def mean_power(self, horizon_s: float) -> tuple[float, float]:
         """(Mean power in watts, its relative standard deviation) over a horizon."""
-        c, blocks, recent_w = self._parameters, self._power.blocks, self._power.recent_w
+        c = self._parameters
+        blocks = self._power.blocks
+        recent_w = self._power.recent_w
         climbed_s = max(self._power.time_s - _SETTLE_S, 0.0)
         recent_w *= 1.0 - _CLIMB_FRAC * math.exp(-climbed_s / _CLIMB_TAU_S)
-        usual_w, usual = 0.0, 0.0
+        usual_w = 0.0
+        usual = 0.0
         if self._usual is not None:
-            usual_w, usual = self._usual.mean_w, self._usual_blocks(self._usual.sd)
+            usual_w = self._usual.mean_w
+            usual = self._usual_blocks(self._usual.sd)
         weight = len(blocks) + c.recent_blocks + usual
         mean_w = (sum(blocks) + c.recent_blocks * recent_w + usual * usual_w) / weight
         spread = sum((block / mean_w - 1) ** 2 for block in blocks)

@@ -12,12 +12,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-_BEFORE, _BETWEEN, _AFTER = 8, 2, 6  # readings, one a second
+# readings, one a second
+_BEFORE = 8
+_BETWEEN = 2
+_AFTER = 6
 SPAN = _BEFORE + _BETWEEN + _AFTER
 _LEAST_V = 0.02
-_LEAST, _MOST = 0.2, 4.0  # growth of the immediate resistance, as far as that is known
+# growth of the immediate resistance, as far as that is known
+_LEAST = 0.2
+_MOST = 4.0
 _HALF = 1.0  # growth by the loss of one of two cells; a loss of more at once is unlikely
-_SCATTER, _TREND = 0.25, 0.2  # of the fall, at most, within each of the two windows
+# of the fall, at most, within each of the two windows
+_SCATTER = 0.25
+_TREND = 0.2
 _WRONG_OHM = 0.5  # share by which the resistance may be wrong
 _EXPLAINED = 0.3  # of the fall, at most, by that share of the change of current
 _ALONE = 0.5  # of the fall, in the gap to the median cell: a single group
@@ -44,7 +51,8 @@ def lost_cells(recent: Sequence[Residual]) -> Loss | None:
     if len(recent) < SPAN or recent[-1].off_v > recent[0].off_v - _LEAST_V:
         return None
     table = np.array(recent[-SPAN:])
-    before, after = table[:_BEFORE], table[-_AFTER:]
+    before = table[:_BEFORE]
+    after = table[-_AFTER:]
     (before_v, before_ohmic_v, before_above_v) = before.mean(axis=0).tolist()
     (after_v, after_ohmic_v, after_above_v) = after.mean(axis=0).tolist()
     fall_v = before_v - after_v

@@ -33,7 +33,9 @@ from smartbattery.values import changed
 
 Indices: TypeAlias = npt.NDArray[np.intp]
 
-_WIND_M_S, _WIND_DEG = 0.5, 10.0  # steps of the wind
+# steps of the wind
+_WIND_M_S = 0.5
+_WIND_DEG = 10.0
 _ARRIVED_M = 5.0  # from an item: its hold has begun
 _ROUND_S = 60.0
 _LANDED_S = 60.0  # after a landing the mission is the one that has been flown, then the next one
@@ -165,14 +167,18 @@ class _Walk:
         numbers: list[int] = []
         ends: list[int] = []
         parts: list[tuple[int, int]] = []
-        last, landed, after = self.here, False, self.first
+        last = self.here
+        landed = False
+        after = self.first
         items, repeated, endless = self._flown()
         returns = self.plan.returns
         if endless is None and returns is not None and returns.to in ALONG_MISSION:
             homes, along = ways_along(self.vehicle, self.motion, self.at)
         for index, flown in enumerate(items):
             legs += flown.legs if index else ()
-            last, landed, after = flown.end, flown.lands, flown.number + 1
+            last = flown.end
+            landed = flown.lands
+            after = flown.number + 1
             if not flown.legs or landed or endless is not None:
                 continue
             if along is None:
@@ -293,7 +299,8 @@ class MissionAhead:
         self, now_s: float, plan: FlightPlan, first: int, here: Position, vehicle: VehicleState
     ) -> None:
         """Count the jumps that were done, and since when an item holds."""
-        state, items = self._state, plan.items or ()
+        state = self._state
+        items = plan.items or ()
         before = state.item
         if before != first:
             jumps = dict(state.jumps) if vehicle.armed else {}
@@ -319,7 +326,8 @@ class MissionAhead:
         present = walk.present(held_s)
         if self._tail is None or self._tail.key != walk.key:
             self._tail = walk.tail()
-        tail, motion = self._tail, walk.motion
+        tail = self._tail
+        motion = walk.motion
         near = LegTable(() if present is None else present.legs)
         needs = [motion.need(table, unknown_w) for table in (near, tail.table, tail.homes)]
         now, later, homes = needs

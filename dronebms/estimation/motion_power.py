@@ -25,7 +25,8 @@ Array = npt.NDArray[np.float64]
 # Relative to the first term: prior and its standard deviation.
 _ROTOR = np.array([1.0, 0.065, 0.04, -0.15, 0.12]), np.array([0.0, 0.03, 0.03, 0.15, 0.12])
 _WING = np.array([1.0, 0.35, 0.2]), np.array([0.0, 0.2, 0.15])
-ROTOR_TERMS, WING_TERMS = len(_ROTOR[0]), len(_WING[0])
+ROTOR_TERMS = len(_ROTOR[0])
+WING_TERMS = len(_WING[0])
 _INDUCED_M_S = 6.0  # induced velocity in hover, at which the induced power has fallen by a third
 _DRAG_M_S = 10.0
 _MOST_M_S = 40.0  # of a speed through the air
@@ -122,7 +123,8 @@ class MotionPower:
         hover_w: float | None = None,
         state: MotionPowerState | None = None,
     ) -> None:
-        self._learned, self._hover_w = learned, hover_w
+        self._learned = learned
+        self._hover_w = hover_w
         if state is None:
             state = MotionPowerState()
             if learned is not None:
@@ -157,7 +159,9 @@ class MotionPower:
 
     def update(self, now_s: float, dt_s: float, power_w: float, vehicle: VehicleState) -> None:
         """Take in the mean power of the last second and the motion."""
-        state, ground_m_s, position = self._state, vehicle.ground_speed_m_s, offset(vehicle)
+        state = self._state
+        ground_m_s = vehicle.ground_speed_m_s
+        position = offset(vehicle)
         velocity = _velocity_m_s(state.place, now_s, position)
         place = None if position is None else (now_s, position.north_m, position.east_m)
         self._state = state = changed(state, place=place)
@@ -192,7 +196,8 @@ class MotionPower:
             legs: with their motions.
             unknown_w: power of a motion of which nothing is known; None: it stays unknown.
         """
-        joules, variance = np.zeros(len(legs.spans_s)), 0.0
+        joules = np.zeros(len(legs.spans_s))
+        variance = 0.0
         for features, on_wing in ((legs.rotor, False), (legs.wing, True)):
             if not features.any():
                 continue
@@ -249,7 +254,8 @@ def _air_m_s(
     vehicle: VehicleState, ground_m_s: float, velocity: tuple[float, float] | None
 ) -> float:
     """Horizontal speed through the air; over ground where the wind or the course is not known."""
-    wind_m_s, from_deg = vehicle.wind_m_s, vehicle.wind_from_deg
+    wind_m_s = vehicle.wind_m_s
+    from_deg = vehicle.wind_from_deg
     if wind_m_s is None or from_deg is None:
         return ground_m_s
     if velocity is None:
@@ -285,7 +291,8 @@ def _recalled(learned: Terms | None) -> Fit | None:
     """Terms of an earlier flight, less certain."""
     if learned is None:
         return None
-    terms, variances = np.array(learned[0]), np.array(learned[1]) + _LEARNED_SD**2
+    terms = np.array(learned[0])
+    variances = np.array(learned[1]) + _LEARNED_SD**2
     relative = terms / terms[0]
     variances[0] = 0.0
     spread = np.outer(relative, relative) * _KNOWN_SD**2 + np.diag(variances)
@@ -301,7 +308,8 @@ def _relative(fit: Fit | None) -> Terms | None:
 
 def _learned_from(fit: Fit, features: Array, power_w: float, dt_s: float) -> Fit:
     """One step of the filter."""
-    terms, covariance = np.array(fit.terms_w), np.array(fit.covariance)
+    terms = np.array(fit.terms_w)
+    covariance = np.array(fit.covariance)
     covariance[0, 0] += (_WALK_SD * terms[0]) ** 2 * dt_s
     toward = covariance @ features
     innovation = power_w - float(features @ terms)

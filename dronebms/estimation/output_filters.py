@@ -93,7 +93,8 @@ class OutputFilters:
         doubts: tuple[str, ...],
     ) -> Estimate:
         """Everything that is known at the time of a sample."""
-        now_s, newest = sample.t_s, sample.newest
+        now_s = sample.t_s
+        newest = sample.newest
         if newest is None or now_s - newest.t_s > _COAST_S:
             return Estimate(now_s)
         derived = self._derived

@@ -42,7 +42,9 @@ from dronebms.estimation.sister_packs import MAX_SISTERS
 from dronebms.estimation.usual_power import FlightPower, with_flight
 
 LEARNED_FOLDER = "learned"  # under [state] dir
-_MODELS, _VEHICLES = "models", "vehicles"  # folders in it
+# folders in it
+_MODELS = "models"
+_VEHICLES = "vehicles"
 _LOCK = ".lock"  # file in it
 _NAME_CHARACTERS = 60
 _WRITE_S = 5.0
@@ -284,7 +286,9 @@ class PackMemoryFolder:
 
     def _store(self, keys: Keys, learned: Learned) -> None:
         errors: list[ConfigError] = []
-        pack, model, vehicle = keys.pack, keys.model, keys.vehicle
+        pack = keys.pack
+        model = keys.model
+        vehicle = keys.vehicle
         if pack is not None and learned.pack is not None:
             try:
                 self._save(pack, learned.pack)

@@ -32,7 +32,8 @@ class Available:
 
     def bounds_j(self, need_sd: float) -> tuple[float, float]:
         """5 % and 95 % bounds for a need whose energy is uncertain too."""
-        low_sd, high_sd = math.hypot(self.low_sd, need_sd), math.hypot(self.high_sd, need_sd)
+        low_sd = math.hypot(self.low_sd, need_sd)
+        high_sd = math.hypot(self.high_sd, need_sd)
         low_j = self.median_j * math.exp(-Z_90 * low_sd)
         return low_j, self.median_j * math.exp(Z_90 * min(high_sd, _UNBOUNDED_SD))
 

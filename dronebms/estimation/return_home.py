@@ -44,16 +44,20 @@ NO_LOAD = "load"
 _DEFAULT_M_S = 5.0  # ground speed of a vehicle that has only hovered: PX4's default
 # Through the air a drone flies at least so fast, and this part of its cruise speed: autopilots
 # limit the lean, not the airspeed; at 30 degrees the drag of usual drones is that of 15 to 25 m/s.
-_MIN_AIRSPEED_M_S, _AIR_FRAC = 15.0, 1.25
+_MIN_AIRSPEED_M_S = 15.0
+_AIR_FRAC = 1.25
 _LEAST_CRUISE_M_S = 1.0  # of the ground speeds flown so far, that gives a cruise speed
 _WITHOUT_PLAN = ReturnPlan(descent_m_s=2.0, landing_m_s=0.7, landing_height_m=10.0)
 _WINGED = ("ArduPlane", "QuadPlane", "PX4 fixed wing", "PX4 VTOL")  # cruise on a wing
-_RECEDE_TAU_S, _RECEDE_GAP_S = 5.0, 20.0
+_RECEDE_TAU_S = 5.0
+_RECEDE_GAP_S = 20.0
 _PASSED = (ItemKind.WAYPOINT, ItemKind.LOITER)
 _LANDINGS = (ReturnTo.LANDING, ReturnTo.LANDING_OR_RALLY, ReturnTo.NEAREST)
 ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
 # ArduCopter's defaults of acceleration and jerk, where the autopilot's are not known.
-_LEVEL_M_S2, _UPRIGHT_M_S2, _JERK_M_S3 = 2.5, 1.0, 1.0
+_LEVEL_M_S2 = 2.5
+_UPRIGHT_M_S2 = 1.0
+_JERK_M_S3 = 1.0
 _LANDS_WITHIN_M = 20.0  # of a place: a landing is one there
 
 
@@ -171,7 +175,8 @@ class ReturnHome:
         )
 
     def _recede(self, now_s: float, away_m: float) -> None:
-        state, receding_m_s = self._state, self._state.receding_m_s
+        state = self._state
+        receding_m_s = self._state.receding_m_s
         if state.away is not None and 0 < now_s - state.away[0] < _RECEDE_GAP_S:
             dt_s = now_s - state.away[0]
             rate_m_s = (away_m - state.away[1]) / dt_s
@@ -191,7 +196,8 @@ def conditions(vehicle: VehicleState, motion: MotionPower) -> Conditions:
         _MIN_AIRSPEED_M_S,
     )
     on_wing = vehicle.on_wing is True or vehicle.vehicle_class in _WINGED
-    wind_m_s, from_deg = vehicle.wind_m_s, vehicle.wind_from_deg
+    wind_m_s = vehicle.wind_m_s
+    from_deg = vehicle.wind_from_deg
     if wind_m_s is None or from_deg is None:
         wind_m_s = from_deg = 0.0
     return Conditions(wind_m_s, from_deg, most_m_s, on_wing, *_limits(plan.agility))
@@ -203,7 +209,8 @@ def _limits(agility: Agility) -> tuple[Limits, Limits, Limits]:
     pairs = zip(known, (_LEVEL_M_S2, _UPRIGHT_M_S2, _UPRIGHT_M_S2), strict=True)
     level, up, down = [usual_m_s2 if m_s2 is None else m_s2 for m_s2, usual_m_s2 in pairs]
     jerk = _JERK_M_S3 if agility.jerk_m_s3 is None else agility.jerk_m_s3
-    within_m, within_up_m = agility.within_m, agility.within_up_m
+    within_m = agility.within_m
+    within_up_m = agility.within_up_m
     return (
         Limits(level, jerk, agility.eases, within_m),
         Limits(up, jerk, agility.eases, within_up_m),
@@ -279,7 +286,8 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     """
     plan = vehicle.plan or FlightPlan()
     returns = plan.returns or ReturnPlan()
-    to, found = returns.to, [Destination("home", HOME)]
+    to = returns.to
+    found = [Destination("home", HOME)]
     if to in ALONG_MISSION:
         return _along_mission(vehicle).destination(here, vehicle, item)
     if to in _LANDINGS:
@@ -323,7 +331,8 @@ def _sequence(
     `jump_to_landing_sequence`, PX4 rtl_direct_mission_land.cpp.
     """
     plan = vehicle.plan or FlightPlan()
-    items, returns = plan.items or (), plan.returns or ReturnPlan()
+    items = plan.items or ()
+    returns = plan.returns or ReturnPlan()
     end = landing.item or 0
     starts = [n for n in range(end) if items[n].kind is ItemKind.LANDING_START]
     if not starts:
@@ -382,7 +391,8 @@ class _AlongMission:
             item = flown if vehicle.flies_mission else None
         follows = passed = item
         if item is None and flown is not None and _returns_by_item(vehicle):
-            follows, passed = flown, flown + 1
+            follows = flown
+            passed = flown + 1
         if follows is None or passed is None:  # it begins at the nearest item
             follows, _ = min(self.places, key=lambda one: here.distance_m(one[1]))
             passed = follows + 1
@@ -420,7 +430,8 @@ def ways_along(
         Legs, endless ones where the wind is too strong, and which of them the return from each
         item takes: (first, end).
     """
-    along, to_home = _along_mission(vehicle), _level(_returns(vehicle, motion))
+    along = _along_mission(vehicle)
+    to_home = _level(_returns(vehicle, motion))
     legs: list[Leg] = []
     parts: dict[int, tuple[int, int]] = {}
     for goes_on in (True, False):

@@ -16,12 +16,16 @@ from smartbattery.values import changed
 
 MAX_STEP_GAP_S = 3.0  # between readings; beyond it nothing is known of what happened between them
 _SECOND_S = 1.0 - 1e-6
-_COUNT_S, _MIN_COUNT_S = 10.0, 5.0  # over which remaining capacity is differentiated
+# over which remaining capacity is differentiated
+_COUNT_S = 10.0
+_MIN_COUNT_S = 5.0
 _SD_COUNT_FRAC = 0.1  # of a current derived so; a held one is uncertain as a whole
 _KNOWN_S = 60.0  # how long a current that was read or derived counts as known
 _MIN_CELL_V = 1.5  # a first reading below it is not a cell
 _FORGET_S = 600.0  # gap after which the pack may have been charged or changed
-_END_MEAN_S, _END_INSTANT_V = 5.0, 0.25  # end of discharge (docs/predictions.md)
+# end of discharge (docs/predictions.md)
+_END_MEAN_S = 5.0
+_END_INSTANT_V = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +83,17 @@ class CurrentTracker:
     def updated(self, snapshot: Snapshot) -> tuple["CurrentTracker", tuple[float, float] | None]:
         """Take in a snapshot; with (amperes, standard deviation), None when never known."""
         counts = self._counted(snapshot)
-        known, current_a, sd_frac = self.known, snapshot.current_a, 0.0
+        known = self.known
+        current_a = snapshot.current_a
+        sd_frac = 0.0
         if current_a is None:
-            current_a, sd_frac = _derived_a(counts, snapshot.t_s), _SD_COUNT_FRAC
+            current_a = _derived_a(counts, snapshot.t_s)
+            sd_frac = _SD_COUNT_FRAC
         if current_a is not None:
             known = snapshot.t_s, current_a
         elif known is not None:
-            current_a, sd_frac = known[1], 1.0
+            current_a = known[1]
+            sd_frac = 1.0
         tracker = CurrentTracker(counts, known)
         if current_a is None:
             return tracker, None
@@ -98,7 +106,9 @@ class CurrentTracker:
         return self.known is not None and now_s - self.known[0] <= _KNOWN_S
 
     def _counted(self, snapshot: Snapshot) -> tuple[tuple[float, float], ...]:
-        counts, now_s, mah = self.counts, snapshot.t_s, snapshot.remaining_mah
+        counts = self.counts
+        now_s = snapshot.t_s
+        mah = snapshot.remaining_mah
         if mah is not None and (not counts or mah * 3.6 != counts[-1][1]):
             read_s = snapshot.read_at_s.get("remaining_mah", now_s)
             counts = (*counts, (read_s, mah * 3.6))
@@ -111,7 +121,8 @@ def _derived_a(counts: tuple[tuple[float, float], ...], now_s: float) -> float |
     """Mean current by the fall of the remaining capacity; None while that stands still."""
     if not counts or now_s - counts[-1][0] > _MIN_COUNT_S:
         return None
-    span_s, fallen_as = counts[-1][0] - counts[0][0], counts[0][1] - counts[-1][1]
+    span_s = counts[-1][0] - counts[0][0]
+    fallen_as = counts[0][1] - counts[-1][1]
     return fallen_as / span_s if span_s >= _MIN_COUNT_S and fallen_as > 0 else None
 
 
@@ -203,9 +214,13 @@ class Sampling:
         return type(self)(self._pack_data, state)
 
     def _restore(self, state: SamplingState) -> None:
-        self._current, self._second, self._end = state.current, state.second, state.end
-        self._newest, self._previous = state.newest, state.previous
-        self._used_as, self._used_ws = state.used_as, state.used_ws
+        self._current = state.current
+        self._second = state.second
+        self._end = state.end
+        self._newest = state.newest
+        self._previous = state.previous
+        self._used_as = state.used_as
+        self._used_ws = state.used_ws
 
     def resume(self) -> None:
         """Continue after an absence of the loop: no mean of the voltage spans it."""
@@ -239,7 +254,8 @@ class Sampling:
     def _read(self, snapshot: Snapshot, cells: int) -> Reading | None:
         """The snapshot as a reading; None when it holds none newer than the last."""
         self._current, current = self._current.updated(snapshot)
-        read_s, newest = snapshot.read_at_s.get("voltage_v"), self._newest
+        read_s = snapshot.read_at_s.get("voltage_v")
+        newest = self._newest
         if snapshot.voltage_v is None or current is None or read_s is None or cells == 0:
             return None
         if newest is not None and read_s <= newest.t_s:
@@ -265,8 +281,10 @@ class Sampling:
         if full is None:
             return None
         span_s, mean = full
-        previous, self._previous = self._previous, mean
-        counted_a, gap_sd_a = mean.current_a, 0.0
+        previous = self._previous
+        self._previous = mean
+        counted_a = mean.current_a
+        gap_sd_a = 0.0
         if dt_s > MAX_STEP_GAP_S:
             counted_a = (before.current_a + mean.current_a) / 2
             gap_sd_a = abs(before.current_a - mean.current_a) / 2

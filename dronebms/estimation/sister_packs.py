@@ -29,7 +29,8 @@ def sister_prior(
     warm = [relative(cells.warm) for cells in sisters]
     sds_v = np.full(len(KNOTS_FRAC), c.sd_sister_v)
     size = len(sisters[0].mean)
-    information, push = np.zeros((size, size)), np.zeros(size)
+    information = np.zeros((size, size))
+    push = np.zeros(size)
     for own, cells in enumerate(sisters):
         others = tuple([point for k, points in enumerate(warm) if k != own for point in points])
         of_all = replace(cells, sister_warm=others)

@@ -86,7 +86,8 @@ def _line_s(limits: Limits, m_s: float, distance_m: float) -> float:
     ramps_m, ramps_s = limits.ramps(m_s)
     if ramps_m <= flown_m:
         return ramps_s + (flown_m - ramps_m) / m_s
-    low_m_s, high_m_s = 0.0, m_s
+    low_m_s = 0.0
+    high_m_s = m_s
     for _ in range(_ROUNDS):
         middle_m_s = (low_m_s + high_m_s) / 2.0
         if limits.ramps(middle_m_s)[0] <= flown_m:

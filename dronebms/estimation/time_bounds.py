@@ -57,7 +57,8 @@ def charge_bounds(
         WIDER * math.sqrt(max(float(cell.variance[CHARGE]), 0.0)), sd_gauge * began_with_gauge
     )
     sd_capacity = _SDS * max(math.sqrt(max(float(cell.variance[CAPACITY]), 0.0)), _SD_CAPACITY)
-    charge, capacity_ln = float(cell.x[CHARGE]), float(cell.x[CAPACITY])
+    charge = float(cell.x[CHARGE])
+    capacity_ln = float(cell.x[CAPACITY])
     capacity_as = cell.model.capacity_as
     least_capacity_as = capacity_as * math.exp(capacity_ln - sd_capacity)
     least_as = max(charge - sd, 0.0) * least_capacity_as
@@ -94,7 +95,8 @@ def time_bounds(
         most_w = max(most_w, load.landing_w)
     margin_v = max(cell_v - cutoff_v, 0.0)
     volts = cutoff_v * cells
-    least_as, most_low_s = charge.least_as, math.inf
+    least_as = charge.least_as
+    most_low_s = math.inf
     if charge.gauge_as is not None:
         if charge.gauge_as < _CONTRADICTS * least_as:  # a dead pack, or a wrong gauge
             most_low_s = charge.gauge_as * volts / most_w
@@ -105,7 +107,8 @@ def time_bounds(
     if not cell.fitted:
         most_low_s = min(most_low_s, charge_s)
     tau_s = cell.model.parameters.slow_tau_s
-    least_s, ended_s = 0.0, min(charge_s, tau_s * math.log1p(margin_v / sag_v))
+    least_s = 0.0
+    ended_s = min(charge_s, tau_s * math.log1p(margin_v / sag_v))
     for _ in range(_HALVINGS):
         after_s = (least_s + ended_s) / 2.0
         left = (least_as - after_s * most_w / volts) / charge.least_capacity_as
@@ -119,7 +122,8 @@ def time_bounds(
 
 def open_voltage(cell: CellEstimate, charge_frac: float) -> float:
     """Open-circuit voltage at a charge."""
-    table_v, place = cell.table_v, (charge_frac - CURVE_FROM) * CURVE_STEPS
+    table_v = cell.table_v
+    place = (charge_frac - CURVE_FROM) * CURVE_STEPS
     k = min(max(int(place), 0), len(table_v) - 2)
     return table_v[k] + (table_v[k + 1] - table_v[k]) * min(max(place - k, 0.0), 1.0)
 

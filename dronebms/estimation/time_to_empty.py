@@ -20,7 +20,9 @@ from smartbattery.values import changed
 
 _FIRST_HORIZON_S = 600.0
 _FORECAST_S = 2.0
-_LOW, _MEDIAN, _HIGH = 0.05, 0.5, 0.95
+_LOW = 0.05
+_MEDIAN = 0.5
+_HIGH = 0.95
 # Quantile of the sigma points for the 5 % bound of a pack that nothing is known of: the prior's
 # lower tail, of cells that fail by voltage early, is too long. On 20 computed development flights
 # the end was before this quantile in no second; of packs that have flown it is on hard flights.
@@ -68,7 +70,8 @@ class RemainingTime:
 
         The fit changes every ten seconds; a rise in one step is seldom real.
         """
-        share, old = since_s / (_RISE_TAU_S + since_s), self.after(since_s)
+        share = since_s / (_RISE_TAU_S + since_s)
+        old = self.after(since_s)
         median_s = min(new.median_s, old.median_s + share * (new.median_s - old.median_s))
         low_s = min(new.low_s, old.low_s + share * (new.low_s - old.low_s))
         return RemainingTime(min(low_s, median_s), median_s, new.high_s, new.power_w)
@@ -181,7 +184,8 @@ class TimeToEmpty:
         load: LoadAhead,
         gauge: GaugeEvidence,
     ) -> None:
-        before, before_s = self._state.forecast, self._state.forecast_at_s
+        before = self._state.forecast
+        before_s = self._state.forecast_at_s
         if before is not None and now.t_s // _FORECAST_S == before_s // _FORECAST_S:
             return
         charge = charge_bounds(cell, gauge.charge, began_with_gauge=self._began_with_gauge)

@@ -59,7 +59,8 @@ def usual_power(flights: tuple[FlightPower, ...], parameters: ModelParameters) -
     mean_w = sum(flight.mean_w * flight.span_s for flight in flights) / total_s
     if mean_w <= 0.0:
         return None
-    count, prior = len(flights), parameters.between_flights
+    count = len(flights)
+    prior = parameters.between_flights
     apart = sum(flight.span_s * (flight.mean_w / mean_w - 1.0) ** 2 for flight in flights)
     spread = prior * parameters.sd_between**2 + count * apart / total_s
     variance = spread / (prior + count - 1) * (1.0 + 1.0 / count)

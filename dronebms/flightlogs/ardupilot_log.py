@@ -32,15 +32,21 @@ _NEXT = re.compile(_MARK)
 _HEAD_BYTES = 3
 _FMT = 128
 _FMT_FIELDS = struct.Struct("<BB4s16s64s")  # type, length, name, format, columns
-_PARM, _PARM_NAME_BYTES = "PARM", 16
-_TEXT, _TEXT_BYTES = "MSG", 64  # the text is the last field
+_PARM = "PARM"
+_PARM_NAME_BYTES = 16
+# the text is the last field
+_TEXT = "MSG"
+_TEXT_BYTES = 64
 # The board and its id, of which each word is written with its last byte first (Util.cpp,
 # get_system_id); AUTOPILOT_VERSION.uid2 has the bytes as they are.
 _BOARD = re.compile(r"\S.{0,12} ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{8})")
 _HOME = 1  # ORGN.Type
-_ARMED, _DISARMED = 10, 11  # EV.Id
+# EV.Id
+_ARMED = 10
+_DISARMED = 11
 _US_PER_S = 1e6
-_SAMPLE, _PER_BATTERY = "BAT", ("BAT", "BCL")
+_SAMPLE = "BAT"
+_PER_BATTERY = ("BAT", "BCL")
 _EARLIER_SAMPLES = ("CURR", "CUR")  # of ArduPilot up to 3.5: CURR, of the second battery CUR2
 _NUMBERS = tuple("23456789")
 _INSTANCES = tuple(range(256))  # a log describes its own fields: the number can be a float
@@ -128,7 +134,8 @@ def _messages(path: Path) -> list[tuple[str, Payloads]]:
     used: dict[int, Payloads] = {}
     damages = Damages(path)
     with open_regular(path) as file:
-        window, place = Window(file), 0
+        window = Window(file)
+        place = 0
         while len(head := window.bytes_at(place, _HEAD_BYTES)) == _HEAD_BYTES:
             kind = head[2]
             size = sizes.get(kind, 0) if head[:2] == _MARK else 0

@@ -52,7 +52,8 @@ def read_flight_log(path: Path, options: FlightOptions, battery: int = 0) -> Fli
             raise FlightLogError(f"{path} is a table of one battery: omit --battery")
         return log
     found = _battery_log(path, battery)
-    columns, logged = _columns(path, found, battery), dict(found.pack)
+    columns = _columns(path, found, battery)
+    logged = dict(found.pack)
     cells = [int(name[4:-2]) for name in columns if name.startswith("cell")]
     if cells and max(cells) < found.cell_slots:
         logged["cells"] = max(cells)

@@ -134,7 +134,8 @@ def resolution_of(log: FlightLog) -> Resolution:
 
     A quantity of coarse steps has few different values; one that never changes shows no step.
     """
-    columns, cells = log.columns, log.pack_data.cells or 1
+    columns = log.columns
+    cells = log.pack_data.cells or 1
     names = [row.name for row in CELL_COLUMNS if row.name in columns]
     steps_v = [_step_of(columns["voltage_v"], cells), *(_step_of(columns[name]) for name in names)]
     cell_v = min((step_v for step_v in steps_v if step_v is not None), default=0.0)

@@ -135,7 +135,8 @@ def table(log: BatteryLog, path: Path) -> dict[str, Values]:
             known = np.isfinite(values) & np.isfinite(topic.times_s)
             at_s = topic.times_s[known]
             order = np.argsort(at_s, kind="stable")
-            at_s, sorted_values = at_s[order], values[known][order]
+            at_s = at_s[order]
+            sorted_values = values[known][order]
             newest = np.searchsorted(at_s, times_s, side="right") - 1
             found = newest >= 0
             if name not in _LASTING:
@@ -153,7 +154,9 @@ def _in_order(times_s: Values, path: Path) -> Values:
     """
     times_s = times_s[np.isfinite(times_s)]
     spike = np.zeros(len(times_s), dtype=bool)
-    before_s, inner_s, after_s = times_s[:-2], times_s[1:-1], times_s[2:]
+    before_s = times_s[:-2]
+    inner_s = times_s[1:-1]
+    after_s = times_s[2:]
     spike[1:-1] = (before_s <= after_s) & ((inner_s < before_s) | (inner_s > after_s))
     if len(times_s) > 1:
         last_s = times_s[-1] - times_s[-2]
@@ -163,7 +166,8 @@ def _in_order(times_s: Values, path: Path) -> Values:
     newest_s = np.maximum.accumulate(times_s)
     (back,) = np.nonzero(times_s < newest_s - _BACK_S)
     if back.size:
-        from_s, to_s = newest_s[back[0]], times_s[back[0]]
+        from_s = newest_s[back[0]]
+        to_s = times_s[back[0]]
         raise FlightLogError(
             f"{path}: its time goes back from {from_s:.1f} to {to_s:.1f} s: logs of two boots?"
         )
@@ -201,7 +205,8 @@ def are_measured(cells: Mapping[str, Values]) -> bool:
     """
     rows = np.array(list(cells.values()))
     rows = rows[:, ~np.isnan(rows).all(axis=0)]
-    highest_v, lowest_v = np.nanmax(rows, axis=0), np.nanmin(rows, axis=0)
+    highest_v = np.nanmax(rows, axis=0)
+    lowest_v = np.nanmin(rows, axis=0)
     differ = len(cells) == 1 or bool((highest_v - lowest_v > DIVIDED_V).any())
     return differ and float(np.median(highest_v)) < CELLS[0].high
 

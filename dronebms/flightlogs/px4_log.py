@@ -44,7 +44,8 @@ _MAX_FIELDS = 4096
 _COUNT_DIGITS = 5
 _US_PER_S = 1e6
 _ARMED = 2  # VehicleStatus.arming_state
-_BATTERY, _CELL_FIELD = "battery_status", "voltage_cell_v"
+_BATTERY = "battery_status"
+_CELL_FIELD = "voltage_cell_v"
 _TYPES: Mapping[str, str] = {
     "int8_t": "i1", "uint8_t": "u1", "int16_t": "<i2", "uint16_t": "<u2", "int32_t": "<i4",
     "uint32_t": "<u4", "int64_t": "<i8", "uint64_t": "<u8", "float": "<f4", "double": "<f8",
@@ -61,7 +62,8 @@ def read(path: Path, battery: int) -> BatteryLog:
     topics: list[Topic] = []
     pack: dict[str, object] = {}
     batteries: dict[int, str] = {}
-    slots, divided = MAX_CELLS, False
+    slots = MAX_CELLS
+    divided = False
     log = _messages(path)
     for name, instance, payloads in log.found:
         if name == _BATTERY and payloads.data:
@@ -175,7 +177,8 @@ def _messages(path: Path) -> _Log:
     appended: list[int] = []
     damages = Damages(path)
     with open_regular(path) as file:
-        window, place = Window(file), _HEADER_BYTES
+        window = Window(file)
+        place = _HEADER_BYTES
         while len(head := window.bytes_at(place, _HEAD.size + _NUMBER.size)) >= _HEAD.size:
             size, letter = _HEAD.unpack_from(head)
             end = place + _HEAD.size + size

@@ -102,7 +102,8 @@ class Sidecar(BaseModel):
     @field_validator("cell")
     @classmethod
     def _cell(cls, value: str, info: ValidationInfo) -> str:
-        row, chemistry = known_cell(value), info.data.get("chemistry")
+        row = known_cell(value)
+        chemistry = info.data.get("chemistry")
         if chemistry is not None and row.chemistry.name != chemistry:
             raise ValueError(f"a cell of {chemistry}: it is {row.chemistry.name}")
         return value

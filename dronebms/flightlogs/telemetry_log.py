@@ -27,13 +27,16 @@ from mavlink_bridge.protocol.autopilot import RECEIVED_MESSAGES, Autopilot
 from mavlink_bridge.protocol.battery_sample import BatterySample, sample_of, summary_of
 
 _STAMP = struct.Struct(">Q")
-_V1, _V2 = 0xFE, 0xFD
+_V1 = 0xFE
+_V2 = 0xFD
 _HEAD_BYTES = {_V1: 6, _V2: 10}  # before the payload; the id is its end
 _ID_BYTES = {_V1: 1, _V2: 3}
 _CHECKSUM_BYTES = 2
 _NEXT = re.compile(b".{8}[\xfd\xfe]", re.DOTALL)
-_SIGNED, _SIGNATURE_BYTES = 0x01, 13
-_SYSTEM_TIME, _SYS_STATUS = 2, 1
+_SIGNED = 0x01
+_SIGNATURE_BYTES = 13
+_SYSTEM_TIME = 2
+_SYS_STATUS = 1
 _USED = {row.message_id for row in RECEIVED_MESSAGES} | {_SYSTEM_TIME, _SYS_STATUS}
 _SUMMARY = -1  # in place of the id of a BATTERY_STATUS
 _CELL_SLOTS = 14  # of BATTERY_STATUS
@@ -190,9 +193,11 @@ def _gap_us(
     """Time that passed before the first of the messages."""
     if not waiting:
         return 0
-    step_us, later = waiting[0][0], waiting[1:]
+    step_us = waiting[0][0]
+    later = waiting[1:]
     message = waiting[-1][1]
-    boot_us, last = _boot_us(message), boots_us.get(message.get_srcSystem())
+    boot_us = _boot_us(message)
+    last = boots_us.get(message.get_srcSystem())
     if not 0 <= step_us <= _USUAL_STEP_US and boot_us and last and boot_us >= last[1]:
         gap_us = last[0] + boot_us - last[1] - flight_us
         gap_us -= sum(step for step, _ in later if 0 <= step <= _USUAL_STEP_US)
@@ -209,7 +214,8 @@ def _boot_us(message: mavlink.MAVLink_message) -> int:
 def _messages(path: Path) -> Iterator[tuple[int, mavlink.MAVLink_message]]:
     """Yield the stamp, in microseconds, and the message of each frame that is used."""
     codec = mavlink.MAVLink(None)
-    damages, place = Damages(path), 0
+    damages = Damages(path)
+    place = 0
     with open_regular(path) as file:
         window = Window(file)
         while place >= 0 and (size := _frame_bytes(window, place)) is not None:

@@ -71,15 +71,18 @@ def _reasons(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]:
         if known.size:
             usual[row.name] = value = _median(known)
             if not row.low <= value <= row.high:
-                low, high = row.low, row.high
+                low = row.low
+                high = row.high
                 if row.name == "voltage_v" and pack_data.cells:
-                    low, high = pack_data.cells * least_v, pack_data.cells * CELLS[0].high
+                    low = pack_data.cells * least_v
+                    high = pack_data.cells * CELLS[0].high
                 unit, likely = _likely(row.name, value, low, high)
                 if likely or row.name in _NEEDED:
                     yield f"{row.name} {value:g} is outside {row.low:g}-{row.high:g} {unit}{likely}"
     if "voltage_v" not in usual:
         yield "voltage_v has no value but 0 and unknown"
-    cells, volts = pack_data.cells, usual.get("voltage_v")
+    cells = pack_data.cells
+    volts = usual.get("voltage_v")
     if cells and volts is not None and not least_v <= volts / cells <= CELLS[0].high:
         # Too low for a pack of so many cells, it may be that of one; too high, of more cells alone.
         cause = "of one cell, or another pack" if volts < cells * least_v else "more cells"
@@ -111,7 +114,8 @@ def _likely(name: str, value: float, low: float, high: float) -> tuple[str, str]
 
 
 def _of_charge(columns: dict[str, Values], pack_data: PackData) -> Iterable[str]:
-    times_s, amps = columns["t_s"], np.nan_to_num(columns["current_a"])
+    times_s = columns["t_s"]
+    amps = np.nan_to_num(columns["current_a"])
     if len(times_s) <= _TENTH:
         return
     given_ah = None if pack_data.capacity_mah is None else pack_data.capacity_mah / 1000
@@ -139,6 +143,7 @@ def _of_sign(times_s: Values, drawn_ah: Values, volts: Values, rated_ah: float) 
     if lasted_s < _LEAST_S or charged_ah < least_ah or other_ah > _MOST_OTHER_FRAC * charged_ah:
         return
     part = len(volts) // _TENTH
-    begin, end = _known(volts[:part]), _known(volts[-part:])
+    begin = _known(volts[:part])
+    end = _known(volts[-part:])
     if begin.size and end.size and np.median(end) < _FALLS_FRAC * np.median(begin):
         yield "current_a is negative while the voltage falls: discharge is positive"

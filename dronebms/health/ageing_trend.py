@@ -107,7 +107,8 @@ def _days_per_flight(flights: Sequence[FlightRecord]) -> float | None:
     dated = [(n, f.started_unix_s) for n, f in enumerate(flights) if f.started_unix_s is not None]
     if not dated:
         return None
-    (first, first_s), (last, last_s) = dated[0], dated[-1]
+    (first, first_s) = dated[0]
+    (last, last_s) = dated[-1]
     return (last_s - first_s) / _DAY_S / (last - first) if last_s > first_s else None
 
 
@@ -124,7 +125,8 @@ def _trend(
     y = (y / np.median(y[:_FIRST]) - 1.0)[-_LATEST:]
     number = number[-_LATEST:]
     at = _change_point(number, y * np.sign(_ENDS[quantity][0]))
-    x, y = number[at:], y[at:]
+    x = number[at:]
+    y = y[at:]
     slope, low, high = theil_sen(x, y)
     now = 1.0 + float(np.median(y - slope * x) + slope * x[-1])
     left = _flights_left(x, y, cycles, _ENDS[quantity])
@@ -135,9 +137,11 @@ def theil_sen(x: Array, y: Array) -> tuple[float, float, float]:
     """Median slope of all pairs, and its 5 % and 95 % bounds; x grows."""
     i, j = np.triu_indices(len(x), 1)
     slopes = np.sort((y[j] - y[i]) / (x[j] - x[i]))
-    n, last = len(x), len(slopes) - 1
+    n = len(x)
+    last = len(slopes) - 1
     half = _Z_90 * sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    low, high = int((len(slopes) - half) / 2), ceil((len(slopes) + half) / 2)
+    low = int((len(slopes) - half) / 2)
+    high = ceil((len(slopes) + half) / 2)
     return float(np.median(slopes)), float(slopes[max(low, 0)]), float(slopes[min(high, last)])
 
 
@@ -156,14 +160,16 @@ def _temperature_term(
 
 def _change_point(x: Array, loss: Array) -> int:
     """Index from which the loss grows faster; 0 if there is no change."""
-    n, side = len(x), max(int(_TRIMMED * len(x)), _LEAST_SIDE)
+    n = len(x)
+    side = max(int(_TRIMMED * len(x)), _LEAST_SIDE)
     if n < _LEAST_CHANGED:
         return 0
     places = range(side, n - side + 1)
     lines = [(_residuals(x[:k], loss[:k]), _residuals(x[k:], loss[k:])) for k in places]
     residuals = [np.append(*pair) for pair in lines]
     two, k = min(zip((float(left @ left) for left in residuals), places, strict=True))
-    left, one = residuals[k - side], _residuals(x, loss)
+    left = residuals[k - side]
+    one = _residuals(x, loss)
     correlation = min(max(float(left[1:] @ left[:-1]) / two, 0.0), 0.9)
     f = (float(one @ one) - two) / 2 / two * (n - 4) * (1 - correlation) / (1 + correlation)
     faster = np.polyfit(x[k:], loss[k:], 1)[0] > max(np.polyfit(x[:k], loss[:k], 1)[0], 0.0)
@@ -172,7 +178,8 @@ def _change_point(x: Array, loss: Array) -> int:
 
 def _residuals(x: Array, y: Array) -> Array:
     """Residuals of the least-squares line."""
-    x, y = x - x.mean(), y - y.mean()
+    x = x - x.mean()
+    y = y - y.mean()
     return np.asarray(y - x * (x @ y) / (x @ x))
 
 
@@ -218,7 +225,9 @@ def _cell_change(quantity: str, known: Sequence[tuple[int, float]]) -> tuple[flo
     values = [value for _, value in known]
     first = median(values[:_FIRST])
     scatter = 1.5 * median(abs(value - first) for value in values[: 2 * _FIRST])
-    total, by, since = 0.0, 0.0, None
+    total = 0.0
+    by = 0.0
+    since = None
     for k, (number, value) in enumerate(known):
         total = max(total + (value - first) / max(scatter, least) - _CUSUM_SLACK, 0.0)
         by = median(values[max(k + 1 - _LAST, 0) : k + 1])

@@ -30,27 +30,40 @@ from dronebms.estimation.least_squares import FitSample
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.samples import AMPS, DEGC, T_S, USED_AH, Array, block_means
 
-_FULL_V, _SD_FULL = 0.05, 0.03  # a cell that rests so near its full voltage has been charged
+# a cell that rests so near its full voltage has been charged
+_FULL_V = 0.05
+_SD_FULL = 0.03
 _REST_C = 0.1  # of the capacity in an hour: less is a rest, more a load
 _MAX_UNCOUNTED_FRAC = 0.02  # of the time: more without a current leaves the used charge unknown
 _GAP_S = 3.0
-_LEAST_ROWS, _MOST_ROWS = 6, 160
+_LEAST_ROWS = 6
+_MOST_ROWS = 160
 _LEAST_USED_FRAC = 0.35  # of the capacity; of less the curve's error is too large a share
 _MAX_SD = 0.16  # ln
-_MEAN_LN, _SD_LN = -0.08, 0.25  # capacity over the rated one, for the fit
+# capacity over the rated one, for the fit
+_MEAN_LN = -0.08
+_SD_LN = 0.25
 _SD_OFFSET_V = 1e-3
 _OUTLIER = 4.0  # standard deviations
 _MOST_MISFIT = 18.0  # half the weighted squares; a flight that the circuit does not describe
 _SPREAD = 0.03  # of charge, over which the curve's slope is taken while the fit is far off
-_GROWTH, _STEPS, _LAST_STEPS = 1.35, 3, 40
-_DAMPING, _MAX_DAMPING, _LEAST_DAMPING, _DAMPING_STEP = 1e-2, 1e4, 1e-6, 5.0
+_GROWTH = 1.35
+_STEPS = 3
+_LAST_STEPS = 40
+_DAMPING = 1e-2
+_MAX_DAMPING = 1e4
+_LEAST_DAMPING = 1e-6
+_DAMPING_STEP = 5.0
 _MAX_CHARGE = 1.02
 # Error that all flights of a pack share (its curve, the gain of its current sensor), ln; change of
 # a capacity from flight to flight, ln.
-_SD_COMMON, _SD_FLIGHT = 0.08, 0.02
+_SD_COMMON = 0.08
+_SD_FLIGHT = 0.02
 # Packs hold up to a few per cent more than their rated capacity, and usually 5 to 15 % less; used
 # ones less. Mode and standard deviations to both sides, ln.
-_MODE_LN, _SD_MORE, _SD_LESS = -0.08, 0.05, 0.2
+_MODE_LN = -0.08
+_SD_MORE = 0.05
+_SD_LESS = 0.2
 _MOST_LN = math.log(1.1)  # a measurement that is further above it by its interval is none
 _LATEST = 20  # flights
 _GRID_LN = np.linspace(-1.6, 0.4, 2001)
@@ -107,9 +120,11 @@ def measure_capacity(
     rest_v = float(mean_v[first - 1])
     start.start(rest_v, float(blocks[first - 1, AMPS]), None)
     if rest_v > chemistry.full_cell_v - _FULL_V:
-        start.x[CHARGE], start.P[CHARGE, CHARGE] = 1.0, _SD_FULL**2
+        start.x[CHARGE] = 1.0
+        start.P[CHARGE, CHARGE] = _SD_FULL**2
     fit = _Fit(model, start.x, start.P, _merged(rows[first:]))
-    x, sd = fit.x, fit.sd
+    x = fit.x
+    sd = fit.sd
     used_frac = (blocks[-1, USED_AH] - blocks[0, USED_AH]) / (math.exp(x[CAPACITY]) * rated_ah)
     if (
         fit.misfit > _MOST_MISFIT
@@ -240,7 +255,8 @@ class _Fit:
         c = self._model.parameters
         model_v, by, sag_v = self._model.derivatives(x, rows, spread)
         sd_v = np.hypot(c.sd_offset_v, c.sd_sag_frac * sag_v)
-        off, by = (rows[:, 2] - model_v) / sd_v, by / sd_v[:, None]
+        off = (rows[:, 2] - model_v) / sd_v
+        by = by / sd_v[:, None]
         keep = np.exp(-(rows[1:, 0] + rows[:-1, 0]) / 2.0 / c.offset_tau_s)
         new = np.sqrt(1.0 - keep**2 + (c.sd_noise_v / c.sd_offset_v) ** 2)
         off[1:] = (off[1:] - keep * off[:-1]) / new

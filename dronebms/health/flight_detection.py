@@ -96,13 +96,16 @@ class FlightDetector:
 
     def record(self, state: str) -> FlightRecord | None:
         """Record of the flight in progress; `None` if there is none or the pack is unknown."""
-        flight, last, valid = self._open, self._last, self._valid
+        flight = self._open
+        last = self._last
+        valid = self._valid
         if flight is None or last is None or valid is None or self._pack is None:
             return None
         flown_s = last.t_s - flight.first.t_s
         if flown_s < LEAST_S:
             return None
-        pack_data, snapshot = valid.pack_data, valid.snapshot
+        pack_data = valid.pack_data
+        snapshot = valid.snapshot
         record = FlightRecord(
             f"{self._run}:{last.index}:{self._count}", state, self._pack,
             vehicle=pack_data.vehicle or valid.vehicle.uid, serial=snapshot.identity.serial,
@@ -121,7 +124,8 @@ class FlightDetector:
 
     def _sample(self, report: Report) -> None:
         """Store a sample once per second: of the flight, or of the rest before it."""
-        flight, snapshot = self._open, report.snapshot
+        flight = self._open
+        snapshot = report.snapshot
         samples = self._before if flight is None else flight.samples
         if len(samples) == _MOST or (samples and report.t_s - samples[-1][T_S] < 1.0 - _SAME_S):
             return

@@ -7,7 +7,10 @@ Units are in the names; `None` is unknown. Lists are stored as JSON text, cells 
 from dataclasses import dataclass
 
 SCHEMA = 3  # version of the table below; a database with a higher one is rejected
-FLYING, LANDED, LOST = "flying", "landed", "lost"  # lost: the record ends in the air
+# lost: the record ends in the air
+FLYING = "flying"
+LANDED = "landed"
+LOST = "lost"
 
 List = tuple[float | None, ...]
 Excursion = tuple[str, float, float | None]  # id of a limit, seconds tripped, worst value

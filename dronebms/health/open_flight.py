@@ -79,7 +79,8 @@ def is_loaded(report: Report) -> bool:
 
 def with_measurements(record: FlightRecord, flight: OpenFlight, valid: Report) -> FlightRecord:
     """The record with the values that are computed from all samples."""
-    pack_data, width = valid.pack_data, len(flight.samples[-1])
+    pack_data = valid.pack_data
+    width = len(flight.samples[-1])
     samples = np.array([row for row in flight.samples if len(row) == width])
     is_flying = samples[:, T_S] >= flight.first.t_s
     rated_ah = valid.pack_data.capacity_ah
@@ -92,7 +93,8 @@ def with_measurements(record: FlightRecord, flight: OpenFlight, valid: Report) -
     cells_mv = samples[:, CELLS:] * _MILLI
     is_known = ~np.isnan(cells_mv).any(axis=1) & (width > CELLS)
     is_resting = ~is_flying & is_known & (np.abs(samples[:, AMPS]) <= REST_C * rated_ah)
-    resting_mv, flying_mv = cells_mv[is_resting][-_RESTED:], cells_mv[is_flying & is_known]
+    resting_mv = cells_mv[is_resting][-_RESTED:]
+    flying_mv = cells_mv[is_flying & is_known]
     below_mv = flying_mv.mean() - flying_mv.mean(axis=0) if len(flying_mv) else None
     return replace(
         record, capacity_mah=None if capacity is None else capacity.capacity_ah * _MILLI,

@@ -108,7 +108,8 @@ class PackHistorySink:
 
     def _summarise(self, report: Report, detector: FlightDetector, *, has_landed: bool) -> None:
         """Read the summary of a battery's pack if it is due."""
-        pack, index = detector.pack, report.index
+        pack = detector.pack
+        index = report.index
         known, at_s = self._summed.get(index, (None, -math.inf))
         is_due = not detector.flying and report.t_s - at_s >= _SUMMARY_S
         if pack == known and not has_landed and not is_due:
@@ -140,7 +141,8 @@ class PackHistorySink:
                 _log.info("the clock of this computer is not set: flights have no date until it is")
             self._is_dateless = True
             return None
-        offset_s, known_s = date_s - t_s, self._offset_s
+        offset_s = date_s - t_s
+        known_s = self._offset_s
         self._offset_s = offset_s
         is_set = self._is_dateless or (known_s is not None and abs(offset_s - known_s) > _STEP_S)
         if is_set:

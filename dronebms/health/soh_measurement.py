@@ -116,16 +116,21 @@ class _Fit:
 
 def _lagged(blocks: Array) -> Array:
     """The current filtered by a first-order lag."""
-    slow_a, held_a, before_s = np.empty(len(blocks)), 0.0, blocks[0, T_S]
+    slow_a = np.empty(len(blocks))
+    held_a = 0.0
+    before_s = blocks[0, T_S]
     for k, (t_s, amps) in enumerate(blocks[:, [T_S, AMPS]]):
-        decay, before_s = np.exp((before_s - t_s) / _SLOW_S), t_s
+        decay = np.exp((before_s - t_s) / _SLOW_S)
+        before_s = t_s
         slow_a[k] = held_a = held_a * decay + amps * (1 - decay)
     return slow_a
 
 
 def _resistance(blocks: Array, mean_v: Array, charge: Array) -> tuple[float | None, float | None]:
     near = (np.diff(blocks[:, T_S]) < 2 * BLOCK_S) & (charge[1:] > MID_FRAC)
-    later, step_a, step_v = blocks[1:][near], np.diff(blocks[:, AMPS])[near], np.diff(mean_v)[near]
+    later = blocks[1:][near]
+    step_a = np.diff(blocks[:, AMPS])[near]
+    step_v = np.diff(mean_v)[near]
     if len(step_a) < _LEAST_BLOCKS or not step_a.any():
         return None, None
     by = np.column_stack([step_a, later[:, AMPS]])  # the second takes the fall of the charge

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from dronebms.core.report import Report
 
 BANDS_C = (1.0, 2.0, 5.0, 10.0)  # upper bounds of all bands but the last
-FULL_PCT, NEARLY_FULL_PCT = 80.0, 90.0
+FULL_PCT = 80.0
+NEARLY_FULL_PCT = 90.0
 _GAP_S = 5.0  # longest time that one reading counts for
 
 
@@ -22,12 +23,15 @@ class Stress:
     def after(self, report: Report, dt_s: float) -> "Stress":
         """The stress after one more step of the loop."""
         dt_s = min(dt_s, _GAP_S)
-        pack_data, snapshot = report.pack_data, report.snapshot
-        amps, drawn_ah = snapshot.current_a, list(self.drawn_ah)
+        pack_data = report.pack_data
+        snapshot = report.snapshot
+        amps = snapshot.current_a
+        drawn_ah = list(self.drawn_ah)
         if amps is not None and amps > 0.0 and pack_data.capacity_mah is not None:
             rate_c = amps / pack_data.capacity_mah * 1000.0
             drawn_ah[sum(rate_c >= end_c for end_c in BANDS_C)] += amps * dt_s / 3600.0
-        degc, pct = snapshot.temperature_degc, report.estimate.soc_pct
+        degc = snapshot.temperature_degc
+        pct = report.estimate.soc_pct
         hot = degc is not None and degc >= pack_data.chemistry.hot_degc - 10.0
         stored_pct = 0.0 if pct is None or report.vehicle.armed is True else pct
         return Stress(

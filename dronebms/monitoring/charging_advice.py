@@ -20,7 +20,8 @@ _REDUCES = "charging_"
 
 def advise_charging(report: Report) -> ChargingAdvice:
     """Advice for the charger: `go on`, `reduce` or `stop`, `none` if nothing charges."""
-    snapshot, pack_data = report.snapshot, report.pack_data
+    snapshot = report.snapshot
+    pack_data = report.pack_data
     ah = pack_data.capacity_ah
     charge_a = -(snapshot.current_a or 0.0)
     soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
@@ -31,9 +32,11 @@ def advise_charging(report: Report) -> ChargingAdvice:
     status = report.status
     stops = [row for row in status.active if row in _STOPS or status.severity > Severity.WARNING]
     reduces = [row for row in status.active if row.startswith(_REDUCES)]
-    do, why = "go on", "charging"
+    do = "go on"
+    why = "charging"
     if charge_a <= REST_C * ah and at_end:
-        do, why = "stop", "pack full"
+        do = "stop"
+        why = "pack full"
     elif stops or reduces:
         do = "stop" if stops else "reduce"
         why = ", ".join(status.label(limit_id) for limit_id in stops or reduces)

@@ -78,5 +78,6 @@ def live_ticks(clock: Clock) -> Iterator[float]:
     t_s = clock.now_s()
     while True:
         yield t_s
-        due_s, now_s = t_s + PERIOD_S, clock.now_s()
+        due_s = t_s + PERIOD_S
+        now_s = clock.now_s()
         t_s = max(due_s, now_s) if now_s - due_s <= LOOP_STEP_S else now_s + _BUS_THREADS_S

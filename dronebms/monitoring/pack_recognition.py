@@ -25,24 +25,32 @@ from smartbattery.values import changed
 
 ABSENT_S = 2.0  # without readings; unplugging takes longer than the reply to a repeated transfer
 MOST_GAP_S = 60.0  # too short to land, charge or swap a pack and take off
-_COMPARED_S, _LOADED_S = 5.0, 2.0  # after an absence, until the gauge has reported; under load
+# after an absence, until the gauge has reported; under load
+_COMPARED_S = 5.0
+_LOADED_S = 2.0
 _RECHARGED_S = 600.0  # absence after which the estimator starts again in any case
 _DISARMED_C = 0.5  # a disarmed vehicle whose pack gives more than that is not on the ground
 # A cell that has rested moves by some 20 mV within minutes of a flight, and a meter by as much.
 _REST_V = 0.05
-_SAG, _RELAX = 2.0, 0.5  # errors of the nominal sag: a cold pack has three times as much
+# errors of the nominal sag: a cold pack has three times as much
+_SAG = 2.0
+_RELAX = 0.5
 _RELAX_S = 120.0  # time constant of the diffusion that follows a load
 _JUMP_V = 0.3  # without an absence: half of what a LiPo cell has between full and empty
 _JUMP_S = 3.0
 # A smaller one is a swap if the gauge's charge jumps as well, which a driver may read 5 s later: a
 # pack that is gone for less than ABSENT_S ends no reading.
-_LEAST_JUMP_V, _LEAST_JUMP_PCT, _CHARGE_READ_S = 0.05, 5.0, 8.0
+_LEAST_JUMP_V = 0.05
+_LEAST_JUMP_PCT = 5.0
+_CHARGE_READ_S = 8.0
 _LEAST_SHOWN_V = 0.005
 _CHARGE_PCT = 10.0  # a gauge corrects its charge at rest by less
 _FLOW = 1.5  # margin of a charge that flowed out of sight
 # In flight, of every cell, and of the charge beyond what may have flowed: a gauge corrects it when
 # cells collapse, and at the end of a discharge the best of them falls by less than 0.2 V/s.
-_SWITCHED_V, _SWITCHED_PCT, _SWITCHED_S = 0.6, 15.0, 3.0
+_SWITCHED_V = 0.6
+_SWITCHED_PCT = 15.0
+_SWITCHED_S = 3.0
 _RECENT_S = 1.0 - 1e-6
 
 
@@ -112,7 +120,8 @@ class PackRecognition:
         now = reading_of(snapshot, pack_data, state.relaxing_a)
         if state.last is None:
             return self._accepted(snapshot, now, pack_data)
-        now_s, read = snapshot.t_s, snapshot.identity
+        now_s = snapshot.t_s
+        read = snapshot.identity
         differs = difference(state.identity, read)
         if differs is not None:
             if not state.changeable:
@@ -132,7 +141,8 @@ class PackRecognition:
 
     def _refused(self, snapshot: Snapshot, differs: str) -> Snapshot:
         """Silence in place of another pack's readings."""
-        state, now_s = self._state, snapshot.t_s
+        state = self._state
+        now_s = snapshot.t_s
         self._state = changed(state, absent=True)
         read_at_s = {} if state.last is None else {"voltage_v": state.last.read_s}
         return changed(
@@ -150,7 +160,8 @@ class PackRecognition:
         then = state.recent[0]
         if now.t_s - then.t_s > 2.0 * _SWITCHED_S and not state.switched:
             return None  # after an absence
-        by_v, by_pct = _apart_v(then, now, pack_data), _apart_pct(then, now, pack_data.capacity_ah)
+        by_v = _apart_v(then, now, pack_data)
+        by_pct = _apart_pct(then, now, pack_data.capacity_ah)
         if by_v is None or by_pct is None:
             return "charge or cells unknown" if state.switched else None
         least_v = _SWITCHED_V * min(max((now.t_s - then.t_s) / _SWITCHED_S, 1.0), 2.0)
@@ -179,7 +190,8 @@ class PackRecognition:
 
     def _contradicts(self, now: PackReading, pack_data: PackData) -> bool:
         """Whether readings cannot be those of the pack before an absence, and last."""
-        state, now_s = self._state, now.t_s
+        state = self._state
+        now_s = now.t_s
         if state.before is None or state.last is None:
             return self._jumps(now, pack_data)
         ground_c = _DISARMED_C if state.armed is False else LOAD_C
@@ -188,9 +200,11 @@ class PackRecognition:
         over = now_s - state.since_s > (_LOADED_S if loaded else compared_s)
         pending_s = state.contradicted_s
         if state.jumped and (loaded or not _on_ground(state, now_s, pack_data)):
-            over, pending_s = True, None
+            over = True
+            pending_s = None
         contradicts = is_other_charge(state.before, now, pack_data)
-        begins_s, jump_v = now_s, _jump_v(state.before, now)
+        begins_s = now_s
+        jump_v = _jump_v(state.before, now)
         if state.jumped and jump_v <= _LEAST_JUMP_V:
             contradicts = _charge_follows(state.before, now, pack_data, state.relaxing_a)
             # What the cells hardly show lasts longer than the reading of a charge.
@@ -206,7 +220,8 @@ class PackRecognition:
 
     def _jumps(self, now: PackReading, pack_data: PackData) -> bool:
         """Note a jump of resting voltage or charge without an absence, to be compared from here."""
-        state, last = self._state, self._state.last
+        state = self._state
+        last = self._state.last
         if last is None or not state.changeable:
             return False
         jump_v = _jump_v(last, now)
@@ -233,7 +248,8 @@ class PackRecognition:
 
     def _accepted(self, snapshot: Snapshot, now: PackReading, pack_data: PackData) -> Snapshot:
         """Take in a snapshot of this pack and its reading; the snapshot with its identity."""
-        state, read = self._state, snapshot.identity
+        state = self._state
+        read = snapshot.identity
         if read.connection != state.identity.connection:
             read = changed(read, connection=state.identity.connection)
         dt_s = 0.0 if state.last is None else snapshot.t_s - state.last.t_s
@@ -310,11 +326,13 @@ def is_other_charge(before: PackReading, now: PackReading, pack_data: PackData) 
     What flowed meanwhile is bounded: by the currents at both ends and by what a vehicle on the
     ground draws, and after ten minutes by a charger.
     """
-    gone_s, ah = max(now.t_s - before.t_s, 0.0), pack_data.capacity_ah
+    gone_s = max(now.t_s - before.t_s, 0.0)
+    ah = pack_data.capacity_ah
     most_a = max(abs(before.current_a), abs(now.current_a), LOAD_C * ah)
     charger_a = pack_data.chemistry.charge_c * ah if gone_s > _RECHARGED_S else 0.0
     per_a = _FLOW * gone_s / ah / 36.0
-    fall_pct, rise_pct = per_a * most_a, per_a * charger_a
+    fall_pct = per_a * most_a
+    rise_pct = per_a * charger_a
     if before.soc_pct is not None and now.soc_pct is not None:
         sd_pct = max(before.sd_pct, now.sd_pct)
         if not -fall_pct - sd_pct <= now.soc_pct - before.soc_pct <= rise_pct + sd_pct:
@@ -356,7 +374,8 @@ def _charge_follows(
         return False
     if before.cell_v is None or now.cell_v is None:
         return False
-    by_pct, by_v = now.soc_pct - before.soc_pct, now.cell_v - before.cell_v
+    by_pct = now.soc_pct - before.soc_pct
+    by_v = now.cell_v - before.cell_v
     meant_v = _open_v(pack_data.chemistry, before.cell_v, by_pct) - before.cell_v
     unsteady_a = _SAG * abs(now.current_a - before.current_a)
     unsteady_a += _RELAX * abs(relaxing_a - abs(now.current_a))

@@ -175,7 +175,8 @@ class Pipeline:
             report: of `evaluate`.
             supply: of which this pack is a part.
         """
-        self._alarms.supply, status = supply, report.status
+        self._alarms.supply = supply
+        status = report.status
         if supply is not None:
             status = changed(status, asked_max_a=supply.asked_max_a, asked_by=supply.asked_by)
         watched = _at(status, self._watch.of(report.t_s))
@@ -255,7 +256,8 @@ class Pipeline:
         if not PackRecognition(pending.recognition).continues(snapshot, pending.pack.pack_data):
             return self._start_afresh(snapshot, "another pack, or another charge")
         self._pending = None
-        known, read = pending.recognition.identity, snapshot.identity
+        known = pending.recognition.identity
+        read = snapshot.identity
         self._continue(pending.sharing(read if read == known else known))
         _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
         return snapshot
@@ -320,7 +322,9 @@ class Pipeline:
 
     def use_stages(self, stages: RuledStages) -> None:
         """Use the stages of `stages_of` from now on; call it before the next step."""
-        self._rules, self._alarms, self._actions = stages.rules, stages.alarms, stages.actions
+        self._rules = stages.rules
+        self._alarms = stages.alarms
+        self._actions = stages.actions
 
     def store_learned(self) -> None:
         """Store what the flight has shown of the pack; takes milliseconds, call after landing.
@@ -365,7 +369,8 @@ class Pipeline:
 
     def _identify(self, snapshot: Snapshot) -> None:
         """Complete the rated data by the gauge's identity; another pack starts from its own."""
-        identity, known = snapshot.identity, self._pack_data
+        identity = snapshot.identity
+        known = self._pack_data
         if identity is self._identity:
             self._use_pack_data(known.seen(snapshot))
             self._latch(identity)  # after a restart the identity is that of the state

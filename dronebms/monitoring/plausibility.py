@@ -32,8 +32,10 @@ _FROZEN_S = 30.0
 _SEEN_V = 0.01  # sag of a cell that a working gauge shows: 10 of its steps
 _COOLS_K_PER_S = 0.1  # beyond `_STEP_K`; a hot pack in the cold loses 60 K in 5 minutes
 # Of the charge: the curve is as flat as this in the middle, and no coarser log is waited for.
-_FLAT_FROM_FRAC, _FLAT_TO_FRAC = 0.3, 0.7
-_HIDDEN_MARGIN, _MOST_HIDDEN_FRAC = 2.0, 0.15
+_FLAT_FROM_FRAC = 0.3
+_FLAT_TO_FRAC = 0.7
+_HIDDEN_MARGIN = 2.0
+_MOST_HIDDEN_FRAC = 0.15
 _HOUR_S = 3600.0
 _LEAST_CELL_V = 1.0  # no cell of a working pack is below
 _LOAD_C = 0.3  # below it, on the ground, constant readings are normal
@@ -190,7 +192,8 @@ class PlausibilityCheck:
 
         A mean is of voltage and current: a pending step of the current delays it as well.
         """
-        read_at_s, values = snapshot.read_at_s, self._state.values
+        read_at_s = snapshot.read_at_s
+        values = self._state.values
         if all(v.since_s is None for name, v in values.items() if name != "temperature_degc"):
             settled_s = read_at_s.get("voltage_v")
             if settled_s != self._state.settled_s:
@@ -210,7 +213,8 @@ class PlausibilityCheck:
 
     def _still_s(self, snapshot: Snapshot, load_a: float, seen_a: float) -> float:
         """Seconds for which the voltages have stood still while the current changed by `seen_a`."""
-        current_a, still = snapshot.current_a, self._state.still
+        current_a = snapshot.current_a
+        still = self._state.still
         if current_a is None or current_a < load_a:
             if still is not None:
                 self._state = changed(self._state, still=None)
@@ -220,7 +224,8 @@ class PlausibilityCheck:
         if still is None or still.volts != volts:
             still = StillVoltages(volts, read_s, current_a, current_a)
         elif not still.least_a <= current_a <= still.most_a:
-            least_a, most_a = min(still.least_a, current_a), max(still.most_a, current_a)
+            least_a = min(still.least_a, current_a)
+            most_a = max(still.most_a, current_a)
             still = changed(still, least_a=least_a, most_a=most_a)
         if still is not self._state.still:
             self._state = changed(self._state, still=still)
@@ -279,7 +284,8 @@ def _without_more_cells(snapshot: Snapshot, cells: int | None) -> Snapshot:
     if more <= 0 or pack_v is None:
         return snapshot
     known_v = [v for v in snapshot.cells_v if v is not None]
-    cells_v, words_v = snapshot.cells_v[:-more], snapshot.cells_v[-more:]
+    cells_v = snapshot.cells_v[:-more]
+    words_v = snapshot.cells_v[-more:]
     left_v = pack_v - sum([v for v in cells_v if v is not None])
     none_left = None not in cells_v and left_v < _LEAST_CELL_V * more
     if none_left and all((v or 0.0) < _LEAST_CELL_V for v in words_v):

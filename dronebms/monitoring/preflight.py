@@ -50,7 +50,9 @@ def _checking(status: Status) -> str | None:
 
 
 def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
-    snapshot, status, pack_data = report.snapshot, report.status, report.pack_data
+    snapshot = report.snapshot
+    status = report.status
+    pack_data = report.pack_data
     if snapshot.voltage_v is None:
         yield f"no gauge data{'' if snapshot.trouble is None else ': ' + snapshot.trouble}"
         return
@@ -65,7 +67,8 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
     error_pct = snapshot.max_error_pct
     if error_pct is not None and error_pct > _MAX_ERROR_PCT:
         yield f"gauge max error {error_pct:.0f} % > {_MAX_ERROR_PCT:.0f} %"
-    ohm, cells = report.estimate.resistance_ohm, pack_data.cells
+    ohm = report.estimate.resistance_ohm
+    cells = pack_data.cells
     if ohm is not None and cells and pack_data.capacity_mah:
         new_ohm = pack_data.chemistry.resistance_mohm_ah / pack_data.capacity_mah * cells
         degc = snapshot.temperature_degc
@@ -93,8 +96,10 @@ def _is_measured(snapshot: Snapshot, name: str) -> bool:
 
 
 def _planned_flight(report: Report) -> Iterator[str]:
-    pack_data, soc_pct = report.pack_data, report.estimate.soc_pct
-    hover_a, planned_s = pack_data.expected_hover_a, pack_data.planned_s
+    pack_data = report.pack_data
+    soc_pct = report.estimate.soc_pct
+    hover_a = pack_data.expected_hover_a
+    planned_s = pack_data.planned_s
     if planned_s is None or report.snapshot.voltage_v is None:
         return
     rated_mah = pack_data.capacity_mah
@@ -123,7 +128,8 @@ def _mission(report: Report) -> Iterator[str]:
 
 def _mission_state(report: Report) -> str:
     """The end of the mission, or why it is not judged; "" without an autopilot or a mission."""
-    estimate, vehicle = report.estimate, report.vehicle
+    estimate = report.estimate
+    vehicle = report.vehicle
     if estimate.mission_verdict is Verdict.YES and estimate.mission_end_pct is not None:
         low_pct = estimate.mission_end_low_pct
         low = "" if low_pct is None else f" (at least {low_pct:.0f} %)"

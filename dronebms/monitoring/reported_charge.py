@@ -22,7 +22,9 @@ from smartbattery.snapshot import UNIDENTIFIED, Identity
 from smartbattery.values import changed
 
 _HOLD_S = 3.0  # the shortest hold of a limit of charge or time
-_SPARE_PCT, _SPARE_S = 5.0, 50.0  # a correction of the estimate, and how often it may come
+# a correction of the estimate, and how often it may come
+_SPARE_PCT = 5.0
+_SPARE_S = 50.0
 _GAP_S = 2.0  # beyond it the current in between is unknown
 _MARGIN = 1.5  # of a measured current
 _TIME_FRAC = 0.5  # of what the rated charge lasts; cold and worn packs give less, more slowly
@@ -89,7 +91,8 @@ class ReportedChargeStage:
         if self._state.identity is not snapshot.identity:
             self._state = changed(self._state, identity=snapshot.identity)
         state = self._state
-        pct, left_s = _charge_pct(report), report.estimate.remaining_s
+        pct = _charge_pct(report)
+        left_s = report.estimate.remaining_s
         if pct is None or snapshot.voltage_v is None:
             if state.since_s is not None:
                 self._state = changed(state, since_s=None)
@@ -98,7 +101,8 @@ class ReportedChargeStage:
         time_agrees = left_s is None or is_empty or confirms("remaining_s", left_s)
         agrees = time_agrees and (is_empty or confirms("soc_pct", pct))
         if state.left_s is None and not time_agrees:
-            left_s, agrees = None, confirms("soc_pct", pct)
+            left_s = None
+            agrees = confirms("soc_pct", pct)
         if state.pct is not None and not is_empty:
             change = self._change(report, state.pct, pct, left_s)
         elif agrees:
@@ -141,10 +145,13 @@ class ReportedChargeStage:
         gap_s = report.t_s - state.at_s
         drawn_as = max(report.snapshot.current_a or 0.0, 0.0) * gap_s
         drawn_pct = drawn_as / report.pack_data.capacity_ah / 36.0
-        mild_pct, mild_left_s = _less(state.mild_pct, drawn_pct), _less(state.mild_left_s, gap_s)
+        mild_pct = _less(state.mild_pct, drawn_pct)
+        mild_left_s = _less(state.mild_left_s, gap_s)
         since_s = state.since_s
         if since_s is None or state.falls is not falls:
-            since_s, mild_pct, mild_left_s = report.t_s, pct, left_s
+            since_s = report.t_s
+            mild_pct = pct
+            mild_left_s = left_s
         mildest = max if falls else min
         if left_s is not None and mild_left_s is not None:
             left_s = mildest(mild_left_s, left_s)
@@ -164,12 +171,16 @@ class ReportedChargeStage:
         self, report: Report, before_pct: float, pct: float, left_s: float | None
     ) -> _Change:
         """Whether the current explains the charge and the time of a step."""
-        state, ah, current_a = self._state, report.pack_data.capacity_ah, report.snapshot.current_a
+        state = self._state
+        ah = report.pack_data.capacity_ah
+        current_a = report.snapshot.current_a
         gap_s = report.t_s - state.at_s
         if current_a is None or gap_s > _GAP_S:
-            out_a, in_a = _continuous_a(report), report.pack_data.chemistry.charge_c * ah
+            out_a = _continuous_a(report)
+            in_a = report.pack_data.chemistry.charge_c * ah
         else:
-            out_a, in_a = _MARGIN * max(current_a, 0.0), _MARGIN * max(-current_a, 0.0)
+            out_a = _MARGIN * max(current_a, 0.0)
+            in_a = _MARGIN * max(-current_a, 0.0)
         per_a = gap_s / ah / 36.0
         risen_pct = pct - before_pct
         missing_pct = max(-risen_pct - out_a * per_a, risen_pct - in_a * per_a, 0.0)
@@ -190,7 +201,8 @@ def _less(value: float | None, by: float) -> float | None:
 
 def _low_frac(report: Report, before: float | None, gap_s: float) -> float | None:
     """The 5 % bound of the time as a part of the median, `None` if one of them is unknown."""
-    median_s, low_s = report.estimate.remaining_s, report.estimate.remaining_low_s
+    median_s = report.estimate.remaining_s
+    low_s = report.estimate.remaining_low_s
     if median_s is None or low_s is None:
         return None
     frac = min(max(low_s / median_s, 0.0), 1.0) if median_s > 0.0 else 1.0
@@ -207,7 +219,8 @@ def charge_of(
     """
     if pct is None or not math.isfinite(pct):
         return ReportedCharge()
-    pack_data, used_frac = report.pack_data, 1.0 - min(max(pct, 0.0), 100.0) / 100.0
+    pack_data = report.pack_data
+    used_frac = 1.0 - min(max(pct, 0.0), 100.0) / 100.0
     sources_mah = pack_data.capacity_mah, report.snapshot.full_mah
     capacity_mah = next((mah for mah in sources_mah if mah is not None and mah > 0.0), None)
     low_s = None if left_s is None or low_frac is None else left_s * low_frac
@@ -226,7 +239,8 @@ def _charge_pct(report: Report) -> float | None:
 
     A current that saturates its register is unknown, and PX4 acts on the percentage alone.
     """
-    estimate_pct, gauge_pct = report.estimate.soc_pct, report.snapshot.soc_pct
+    estimate_pct = report.estimate.soc_pct
+    gauge_pct = report.snapshot.soc_pct
     if report.snapshot.current_a is None and estimate_pct is not None and gauge_pct is not None:
         return min(estimate_pct, gauge_pct) if math.isfinite(estimate_pct) else None
     return estimate_pct
@@ -234,6 +248,7 @@ def _charge_pct(report: Report) -> float | None:
 
 def _continuous_a(report: Report) -> float:
     """Largest current that lasts: the rated one, else that of the chemistry."""
-    pack_data, rated_c = report.pack_data, report.pack_data.continuous_c
+    pack_data = report.pack_data
+    rated_c = report.pack_data.continuous_c
     continuous_c = pack_data.chemistry.continuous_c if rated_c is None else rated_c
     return continuous_c * pack_data.capacity_ah

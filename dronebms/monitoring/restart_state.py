@@ -23,7 +23,9 @@ from dronebms.protection.quantities import QuantitiesState
 from dronebms.protection.rules import Rules
 from smartbattery.snapshot import Identity
 
-PACKS, LATCHES = "packs", "latches"  # keys of a checkpoint and of a recording's start
+# keys of a checkpoint and of a recording's start
+PACKS = "packs"
+LATCHES = "latches"
 _Identified = TypeVar(
     "_Identified",
     RecognitionState,
@@ -70,7 +72,8 @@ class PipelineState:
         def shared(part: _Identified) -> _Identified:
             return replace(part, identity=identity) if part.identity == identity else part
 
-        alarms, estimator = self.alarms, self.estimator
+        alarms = self.alarms
+        estimator = self.estimator
         return replace(
             self,
             recognition=shared(self.recognition),

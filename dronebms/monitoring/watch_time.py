@@ -52,7 +52,8 @@ class WatchTime:
         last_s = self._state.last_s
         absent_s = 0.0 if last_s is None else max(now_s - last_s - longest_step_s, 0.0)
         if absent_s > 0.0:
-            self._resumed_s, self._earlier_s = now_s, self._state.absent_s
+            self._resumed_s = now_s
+            self._earlier_s = self._state.absent_s
         self._state = WatchState(now_s, self._state.absent_s + absent_s)
         return absent_s
 

@@ -92,7 +92,8 @@ def _number(value: float | None) -> float:
 
 def mission_answer(report: Report) -> Answer | None:
     """Whether the pack lasts for the mission; `None` without a mission that is judged."""
-    estimate, flown = report.estimate, report.vehicle.flies_mission
+    estimate = report.estimate
+    flown = report.vehicle.flies_mission
     verdict = estimate.mission_verdict
     if verdict is Verdict.UNKNOWN:
         if not flown or estimate.home_verdict is Verdict.UNKNOWN or not estimate.verdict_missing:
@@ -163,7 +164,8 @@ def state_answer(report: Report, now_s: float) -> Answer:
 
 def time_left(report: Report) -> tuple[str, str, str]:
     """The time left with its interval, the cut-off that ends it, and whether that is a default."""
-    estimate, pack_data = report.estimate, report.pack_data
+    estimate = report.estimate
+    pack_data = report.pack_data
     first = f"{duration(estimate.remaining_s)} left"
     weakest = weakest_cell(report)
     cell = "weakest cell" if weakest is None else f"cell {weakest + 1}"
@@ -175,7 +177,8 @@ def time_left(report: Report) -> tuple[str, str, str]:
         first = f"flight time left unknown: {why}"
         second = f"cut-off {pack_data.cutoff_v:.2f} V a cell"
     elif estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
-        low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
+        low = duration(estimate.remaining_low_s)
+        high = duration(estimate.remaining_high_s)
         first += f", 90 %: {low} - {high}"
     return first, second, "" if pack_data.cutoff_cell_v is not None else "(default cut-off)"
 

@@ -58,7 +58,8 @@ def cells_heading(report: Report, now_s: float, bar: str = "") -> str:
         now_s: time of the screen.
         bar: the spread as a part of `WIDE_SPREAD_MV`, drawn as text.
     """
-    pack_data, cells_v = report.pack_data, report.snapshot.cells_v
+    pack_data = report.pack_data
+    cells_v = report.snapshot.cells_v
     apart_mv = spread_mv(report)
     if apart_mv is None:
         return "cells: none received"

@@ -50,12 +50,14 @@ def is_stale(field: str | None, age_s: float) -> bool:
 
 def figures(report: Report) -> str:
     """Voltage, current, lowest cell, SoC and time to empty of one battery."""
-    snapshot, estimate = report.snapshot, report.estimate
+    snapshot = report.snapshot
+    estimate = report.estimate
     lowest = snapshot.lowest_cell()
     cell = DASH if lowest is None else f"{lowest[0] + 1}"
     left = f"left {duration(estimate.remaining_s)}"
     if estimate.remaining_low_s is not None and estimate.remaining_high_s is not None:
-        low, high = duration(estimate.remaining_low_s), duration(estimate.remaining_high_s)
+        low = duration(estimate.remaining_low_s)
+        high = duration(estimate.remaining_high_s)
         left += f" ({low}-{high})"
     pack = f"{number(snapshot.voltage_v, 'V', 2)}  {number(snapshot.current_a, 'A', 1)}"
     lowest_text = f"{number(None if lowest is None else lowest[1], 'V', 2)} cell {cell}"
@@ -75,7 +77,8 @@ def has_readings(report: Report) -> bool:
 
 def verdict(report: Report) -> str:
     """Severity of one battery with its tripped limits and the gauge's trouble."""
-    status, trouble = report.status, report.snapshot.trouble
+    status = report.status
+    trouble = report.snapshot.trouble
     severity = status.severity.label if has_data(report) else "unknown"
     tripped = f": {tripped_limits(status)}" if status.active else ""
     return f"{severity}{tripped}" + ("" if trouble is None else f" ({trouble})")
@@ -83,7 +86,8 @@ def verdict(report: Report) -> str:
 
 def pack_name(report: Report) -> str:
     """Number, a user's name, chemistry, cells, capacity, device and serial number, if known."""
-    pack_data, identity = report.pack_data, report.snapshot.identity
+    pack_data = report.pack_data
+    identity = report.snapshot.identity
     cells = pack_data.cells or identity.cells or len(report.snapshot.cells_v) or None
     capacity_mah = pack_data.capacity_mah or identity.design_mah
     given = None if report.history is None else report.history.name

@@ -58,8 +58,10 @@ def readings(report: Report, now_s: float, *, degrees: str, ohms: str) -> tuple[
         degrees: unit of temperatures, as the screen can draw it.
         ohms: unit of the resistance.
     """
-    snapshot, estimate = report.snapshot, report.estimate
-    current_a, ohm = snapshot.current_a, estimate.resistance_ohm
+    snapshot = report.snapshot
+    estimate = report.estimate
+    current_a = snapshot.current_a
+    ohm = estimate.resistance_ohm
     limit_a, limit_name = binding_current_limit(report)
     share = None
     if current_a is not None and limit_a is not None:
@@ -102,7 +104,8 @@ def cell_reading(
     report: Report, index: int, now_s: float, *, mean_v: float | None = None
 ) -> CellReading:
     """A cell, counted from 0; with `mean_v` in millivolts, and with the reasons of a weak one."""
-    pack_data, cell_v = report.pack_data, report.snapshot.cells_v[index]
+    pack_data = report.pack_data
+    cell_v = report.snapshot.cells_v[index]
     field = f"cell{index + 1}_v"
     age_s = age_s_of(report, field, now_s)
     place = str(index + 1)

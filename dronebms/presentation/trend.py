@@ -20,7 +20,8 @@ _NICE_S = (15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
 _LEAST_SPAN = {"voltage_v": 1.0, "current_a": 4.0}
 # The chart of the time left ends at so many times the median that so many points are below: a wide
 # band, and the first estimates of a flight, are cut.
-_BAND_OF_MEDIAN, _USUAL_FRAC = 2.0, 0.9
+_BAND_OF_MEDIAN = 2.0
+_USUAL_FRAC = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Trend:
 
     def add(self, report: Report) -> None:
         """Add a report; a clock that went back is another run of the service and starts again."""
-        estimate, snapshot = report.estimate, report.snapshot
+        estimate = report.estimate
+        snapshot = report.snapshot
         point = Point(
             report.t_s,
             snapshot.voltage_v,
@@ -55,7 +57,9 @@ class Trend:
             estimate.remaining_high_s,
         )
         if self._step and point.t_s < self._step[-1].t_s:
-            self._step_s, self._points, self._step = _FIRST_STEP_S, [], []
+            self._step_s = _FIRST_STEP_S
+            self._points = []
+            self._step = []
         if self._step and point.t_s - self._step[0].t_s >= self._step_s:
             self._points.append(_mean(self._step))
             silent_s = point.t_s - self._step[-1].t_s
@@ -134,7 +138,8 @@ def _chart(
     known = [value for value in values if value is not None]
     if not known:
         return Chart(label, text(None), "", "", span, tuple(Place(x, None) for x in xs))
-    low, high = min(known), max(known)
+    low = min(known)
+    high = max(known)
     if field == "current_a":
         low = min(low, 0.0)
     low, high = _nice(low, max(high, low + _LEAST_SPAN[field]))
@@ -147,7 +152,8 @@ def _chart(
 
 def _time_left_chart(points: Sequence[Point], axis: tuple[list[float], str]) -> Chart:
     xs, span = axis
-    label, newest_s = "time left", points[-1].remaining_s
+    label = "time left"
+    newest_s = points[-1].remaining_s
     newest = DASH if newest_s is None else duration(newest_s)
     known = [point.remaining_s for point in points if point.remaining_s is not None]
     if not known:

@@ -19,7 +19,9 @@ _NOMINAL_CELL_V = (3.1, 3.95)  # from LiFePO4 to LiHV
 _LEARNED_S = 30 * 86_400.0
 _LEARNED_CYCLES = 20.0
 _TIME_RATIO = 1.5  # between the gauge's time to empty and charge over current
-_DAY_S, _HOUR_S, _MINUTE_S = 86_400.0, 3600.0, 60.0
+_DAY_S = 86_400.0
+_HOUR_S = 3600.0
+_MINUTE_S = 60.0
 _MILLI = 1000.0
 
 # Status words whose flags give a warning: all (None), or those named.
@@ -78,7 +80,8 @@ def _flags(readout: Readout) -> Iterator[str]:
 
 
 def _capacity(readout: Readout) -> Iterator[str]:
-    full, design = readout.number("FullChargeCapacity"), readout.number("DesignCapacity")
+    full = readout.number("FullChargeCapacity")
+    design = readout.number("DesignCapacity")
     low_pct, high_pct = _FULL_PCT
     if full is not None and design is not None and not low_pct <= 100 * full / design <= high_pct:
         yield (
@@ -98,12 +101,14 @@ def _capacity(readout: Readout) -> Iterator[str]:
 
 
 def _cells(readout: Readout, configured: int | None) -> Iterator[str]:
-    snapshot, counted = readout.snapshot, readout.snapshot.identity.cells
+    snapshot = readout.snapshot
+    counted = readout.snapshot.identity.cells
     if counted is None:
         yield "The number of cells is ambiguous: configure it for the service."
     elif configured is not None and counted != configured:
         yield f"The gauge has {counted} cells, --cells is {configured}."
-    cells, design_v = configured or counted, snapshot.identity.design_v
+    cells = configured or counted
+    design_v = snapshot.identity.design_v
     low_v, high_v = _NOMINAL_CELL_V
     if cells and design_v is not None and not low_v <= design_v / cells <= high_v:
         yield (
@@ -135,7 +140,8 @@ def _learning(readout: Readout) -> Iterator[str]:
 
 def _times(readout: Readout) -> Iterator[str]:
     for name, current in (("AverageTimeToEmpty", "AverageCurrent"), ("RunTimeToEmpty", "Current")):
-        reported_s, current_a = readout.number(name), readout.number(current)
+        reported_s = readout.number(name)
+        current_a = readout.number(current)
         remaining_mah = readout.snapshot.remaining_mah
         if reported_s is None or current_a is None or remaining_mah is None:
             continue

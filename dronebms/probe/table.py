@@ -14,7 +14,8 @@ from dronebms.core.number_format import printable
 from dronebms.probe.readout import Reading, Readout
 from smartbattery.bus_load import POLLS_HZ
 
-_MILLI, _PERCENT = 1000.0, 100.0
+_MILLI = 1000.0
+_PERCENT = 100.0
 
 
 def render(readout: Readout, bus: str, warnings: Sequence[str], console: Console) -> str:
@@ -74,7 +75,8 @@ def _flag_lines(readout: Readout) -> list[str]:
 
 def _bus_line(readout: Readout) -> str:
     load = readout.bus_load
-    poll_ms, round_ms = load.poll_s * _MILLI, load.round_s * _MILLI
+    poll_ms = load.poll_s * _MILLI
+    round_ms = load.round_s * _MILLI
     return (
         f"bus load: {load.share_frac * _PERCENT:.0f} % at {POLLS_HZ:g} polls per second; "
         f"a poll takes {poll_ms:.1f} ms, a full cycle {round_ms:.1f} ms (computed for 100 kHz)"

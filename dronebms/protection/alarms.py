@@ -110,9 +110,13 @@ class _Row:
                 self.state = changed(state, since_s=None)
             return False
         if state.since_s is None:
-            since_s, readings, last = now_s, 0, None
+            since_s = now_s
+            readings = 0
+            last = None
         else:
-            since_s, readings, last = state.since_s, state.readings, state.last_reading
+            since_s = state.since_s
+            readings = state.readings
+            last = state.last_reading
         # A gauge that measures once a second and is polled at 10 Hz gives one reading in it.
         if value is not NOT_APPLICABLE and (
             last is None
@@ -351,11 +355,13 @@ class Alarms:
         self, values: Values, estimate: Estimate, limp_a: float | None, now_s: float
     ) -> CurrentLimit:
         supply = self.supply
-        load_a, given_a = values.get("loaded_a"), estimate.max_discharge_a
+        load_a = values.get("loaded_a")
+        given_a = estimate.max_discharge_a
         carried_a = number(load_a) or 0.0  # by this pack, now
         # The share of a step has both currents of that step: at a take-off the load of now is a
         # multiple of the supply's at the step before.
-        before_a, self._carried_a = self._carried_a, carried_a
+        before_a = self._carried_a
+        self._carried_a = carried_a
         if supply is not None and supply.limp_home_a and supply.current_a and before_a and load_a:
             limp_a = supply.limp_home_a * before_a / supply.current_a
         if limp_a is not None and given_a is not None and load_a is not None:

@@ -29,12 +29,17 @@ REACT_S = 2.0  # until the vehicle follows a limit; no window is shorter
 MARGIN = 0.97  # of a window's limit, for rounding and a late response
 _AFTER = 0.8  # of the steady current, that must remain possible after a burst
 _POINTS = 20
-_NEAR, _FAR = 1.15, 1.4  # allowed over present current: limits below, releases above
+# allowed over present current: limits below, releases above
+_NEAR = 1.15
+_FAR = 1.4
 _RELEASE_S = 10.0
-_DOWN_PER_S, _UP_PER_S = 0.5, 0.04  # of the limit
+# of the limit
+_DOWN_PER_S = 0.5
+_UP_PER_S = 0.04
 _SAG_V = 0.05  # above the cut-off, where the weakest cell is held
 _LIMP = 1.1  # of the mean power in flight, if limp_home_a is not set
-_LIMP_TAU_S, _LIMP_KNOWN_S = 120.0, 30.0
+_LIMP_TAU_S = 120.0
+_LIMP_KNOWN_S = 30.0
 _DESCENT_M_S = -0.5  # draws less than hovering
 _HEATS = math.exp(-REACT_S / HEAT_TAU_S)
 CurrentLimit = tuple[float | None, str | None]  # amperes, id of the limit that binds
@@ -71,12 +76,15 @@ def allowed_current(
     """Amperes that may be drawn now and the limit that binds; infinite if none does."""
     given = (estimate.max_discharge_a, estimate.max_discharge_30s_a)
     found = [(math.inf, "none"), *((a, "cell_critical") for a in given if a is not None)]
-    cell_v, pack_ohm = number(values["lowest_cell_v"]), estimate.resistance_ohm
-    load_a, cells = number(values.get("loaded_a")), number(values["cells"])
+    cell_v = number(values["lowest_cell_v"])
+    pack_ohm = estimate.resistance_ohm
+    load_a = number(values.get("loaded_a"))
+    cells = number(values["cells"])
     if cell_v is not None and pack_ohm and load_a is not None and cells:
         over_v = cell_v - caps.cutoff_v - _SAG_V
         found.append((max(load_a + over_v * cells / pack_ohm, 0.0), "cell_sag"))
-    degc, steady_a = number(values["temperature_degc"]), caps.steady_a
+    degc = number(values["temperature_degc"])
+    steady_a = caps.steady_a
     if degc is not None and degc > caps.warm_degc and math.isfinite(steady_a):
         room = (caps.hot_degc - degc) / (caps.hot_degc - caps.warm_degc)
         found.append((max(room, 0.0) * steady_a, "hot_critical"))
@@ -173,7 +181,8 @@ class Governor:
             share = dt_s / max(min(flown_s, _LIMP_TAU_S), dt_s, 1e-9)
             power_w = state.power_w + (load_a * pack_v - state.power_w) * share
         else:
-            flown_s, power_w = state.flown_s, state.power_w
+            flown_s = state.flown_s
+            power_w = state.power_w
         limp_a = state.limp_home_a if flown_s < _LIMP_KNOWN_S else _LIMP * power_w / pack_v
         self._state = GovernorState(state.limit_a, state.plenty_s, power_w, flown_s, limp_a)
         return limp_a
@@ -185,7 +194,8 @@ class Governor:
 
         Without `limp_a` there is no limit, because the lowest safe one is unknown.
         """
-        limit_a, plenty_s = self._state.limit_a, self._state.plenty_s
+        limit_a = self._state.limit_a
+        plenty_s = self._state.plenty_s
         load_a = values.get("loaded_a")
         dt_s = number(values["dt_s"]) or 0.0
         if limp_a is None:
@@ -200,7 +210,8 @@ class Governor:
         if limit_a is None:
             if target_a > _NEAR * present_a:
                 return None, None
-            limit_a, plenty_s = max(present_a, target_a), 0.0
+            limit_a = max(present_a, target_a)
+            plenty_s = 0.0
         most_a = _UP_PER_S * limit_a * dt_s
         least_a = -_DOWN_PER_S * limit_a * dt_s
         limit_a = max(limit_a + max(min(target_a - limit_a, most_a), least_a), limp_a)

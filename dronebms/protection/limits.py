@@ -26,7 +26,11 @@ from dronebms.core.report import Severity
 from dronebms.protection.quantities import NOT_APPLICABLE, NotApplicable
 
 # MAV_BATTERY_FAULT of MAVLink's common message set.
-DEEP_DISCHARGE, CELL_FAIL, OVER_CURRENT, OVER_TEMPERATURE, UNDER_TEMPERATURE = 1, 4, 8, 16, 32
+DEEP_DISCHARGE = 1
+CELL_FAIL = 4
+OVER_CURRENT = 8
+OVER_TEMPERATURE = 16
+UNDER_TEMPERATURE = 32
 INCOMPATIBLE = 256  # another kind of pack than the vehicle is configured for
 
 
@@ -100,7 +104,10 @@ class Limit:
         )
 
 
-I, W, C, E = Severity.INFO, Severity.WARNING, Severity.CRITICAL, Severity.EMERGENCY  # noqa: E741 - columns
+I = Severity.INFO  # noqa: E741 - columns of the table
+W = Severity.WARNING
+C = Severity.CRITICAL
+E = Severity.EMERGENCY
 _HOUR_S = 3600.0
 
 
@@ -112,8 +119,10 @@ def default_limits(pack_data: PackData) -> tuple[Limit, ...]:
 
 # fmt: off
 def _cells(pack_data: PackData) -> tuple[Limit, ...]:
-    chemistry, cut_v = pack_data.chemistry, pack_data.cutoff_v
-    full_v, low_v = chemistry.full_cell_v, pack_data.low_v
+    chemistry = pack_data.chemistry
+    cut_v = pack_data.cutoff_v
+    full_v = chemistry.full_cell_v
+    low_v = pack_data.low_v
     rows = (
         # A cell under load; sag alone may reach the recommended tier. cell_low has the sag taken out.
         Limit("cell_low",            "low resting cell voltage",       "resting_cell_v",  low_v + 0.10,  low_v + 0.20,  5.0, 10.0, W, "weakest cell resting {value:.2f} V <= {trip:.2f} V",   "weakest cell resting {value:.2f} V"),
@@ -135,7 +144,8 @@ def _cells(pack_data: PackData) -> tuple[Limit, ...]:
 
 
 def _temperatures(pack_data: PackData) -> tuple[Limit, ...]:
-    hot, cold = pack_data.chemistry.hot_degc, pack_data.chemistry.cold_degc
+    hot = pack_data.chemistry.hot_degc
+    cold = pack_data.chemistry.cold_degc
     return (
         Limit("hot",              "pack hot",                      "temperature_degc",  hot - 10.0,  hot - 13.0, 5.0, 20.0, W, "pack {value:z.0f} degC >= {trip:z.0f} degC",            "pack {value:z.0f} degC"),
         Limit("hot_critical",     "pack over-temperature",         "temperature_degc",         hot,   hot - 3.0, 5.0, 20.0, C, "pack {value:z.0f} degC >= {trip:z.0f} degC",            "pack {value:z.0f} degC", OVER_TEMPERATURE),
@@ -200,7 +210,8 @@ def _remaining(_: PackData) -> tuple[Limit, ...]:
 
 
 def _ground(pack_data: PackData) -> tuple[Limit, ...]:
-    frost, sun = pack_data.chemistry.charge_cold_degc, pack_data.chemistry.charge_hot_degc
+    frost = pack_data.chemistry.charge_cold_degc
+    sun = pack_data.chemistry.charge_hot_degc
     return (
         Limit("worn",            "pack worn",                    "soh_pct",                  80.0,        82.0, 10.0, 60.0, I, "state of health {value:.0f} % <= {trip:.0f} %",       "state of health {value:.0f} %"),
         Limit("worn_out",        "pack worn out",                "soh_pct",                  60.0,        62.0, 10.0, 60.0, W, "state of health {value:.0f} % <= {trip:.0f} %",       "state of health {value:.0f} %"),
@@ -218,11 +229,15 @@ def _ground(pack_data: PackData) -> tuple[Limit, ...]:
 def _currents(pack_data: PackData) -> tuple[Limit, ...]:
     if pack_data.capacity_mah is None:
         return ()
-    chemistry, amp_per_c = pack_data.chemistry, pack_data.capacity_mah / 1000.0
+    chemistry = pack_data.chemistry
+    amp_per_c = pack_data.capacity_mah / 1000.0
     steady_c = chemistry.continuous_c if pack_data.continuous_c is None else pack_data.continuous_c
     burst_c = chemistry.burst_c if pack_data.burst_c is None else pack_data.burst_c
-    peak, burst, steady = 1.5 * burst_c * amp_per_c, burst_c * amp_per_c, steady_c * amp_per_c
-    charge, idle = chemistry.charge_c * amp_per_c, 0.10 * pack_data.capacity_mah
+    peak = 1.5 * burst_c * amp_per_c
+    burst = burst_c * amp_per_c
+    steady = steady_c * amp_per_c
+    charge = chemistry.charge_c * amp_per_c
+    idle = 0.10 * pack_data.capacity_mah
     return (
         Limit("current_2s",           "2 s over-current",        "current_2s_a",           peak,    0.9 * peak, 0.0,  5.0, C, "2 s mean {value:z.0f} A >= {trip:.0f} A",               "2 s mean {value:z.0f} A", OVER_CURRENT, 1),
         Limit("current_10s",          "10 s over-current",       "current_10s_a",         burst,   0.9 * burst, 0.0,  5.0, C, "10 s mean {value:z.0f} A >= {trip:.0f} A",              "10 s mean {value:z.0f} A", OVER_CURRENT, 1),

@@ -30,11 +30,17 @@ RELAXED_S = 60.0  # at rest, until the cell voltages are comparable
 WARMING_S = 60.0
 _HIDDEN_S = 3.0  # time constant: cells and pack differ for a moment in a step of the load
 # A charging current up to here may be the offset of a gauge: half a per cent of a shunt for 200 A.
-_OFFSET_C, _OFFSET_A = 0.1, 1.0
-_RISE_S, _RISE_STEP_S, _RISE_V = 300.0, 10.0, 0.008  # of the cells in a charge
+_OFFSET_C = 0.1
+_OFFSET_A = 1.0
+# of the cells in a charge
+_RISE_S = 300.0
+_RISE_STEP_S = 10.0
+_RISE_V = 0.008
 _STORED_PCT = 80.0
 SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
-_STOP, _HOT = 1 << 11, 1 << 12  # BatteryStatus: TDA, OTA
+# BatteryStatus: TDA, OTA
+_STOP = 1 << 11
+_HOT = 1 << 12
 _CAPACITY_FRAC = 0.2  # between configured and design capacity
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _TIMES_LEFT = ("remaining_s", "remaining_low_s", "remaining_high_s")
@@ -42,7 +48,8 @@ _TIMES_HOME = ("turn_back_in_s", "home_reserve_s", "home_margin_s", "home_best_s
 _OF_FLIGHT = (*_TIMES_HOME, "alternates", "mission_risk")
 _PREDICTED = (*_TIMES_LEFT, *_OF_FLIGHT)
 _ESTIMATED = ("soc_pct", "soh_pct", *_TIMES_LEFT, *_TIMES_HOME)
-_read, _estimated = attrgetter(*_READ), attrgetter(*_ESTIMATED)
+_read = attrgetter(*_READ)
+_estimated = attrgetter(*_ESTIMATED)
 _SEEN = frozenset(("current", "temperature", "cells"))
 _RISKS = {Verdict.YES: 0.0, Verdict.MARGINAL: 1.0, Verdict.NO: 2.0, Verdict.UNKNOWN: None}
 _STEP_S = 1.0 - 1e-6
@@ -92,7 +99,8 @@ class CurrentHistory:
     def add(self, now_s: float, current_a: float | None) -> None:
         """Add the current since the previous sample; an unknown current clears the history."""
         if current_a is None:
-            self._t_s, self._as = [], []
+            self._t_s = []
+            self._as = []
             return
         drawn_as = self._as[-1] + current_a * (now_s - self._t_s[-1]) if self._as else 0.0
         self._t_s.append(now_s)
@@ -229,10 +237,8 @@ class Quantities:
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
         known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
-        cells_v, hidden_v = (
-            _judged_cells(snapshot, known_v),
-            self._hidden_cell(snapshot, known_v, dt_s),
-        )
+        cells_v = _judged_cells(snapshot, known_v)
+        hidden_v = self._hidden_cell(snapshot, known_v, dt_s)
         lowest_v = cells_v if hidden_v is None else [*cells_v, hidden_v]
         values["lowest_cell_v"] = min(lowest_v, default=None)
         values["highest_cell_v"] = max(cells_v, default=None)
@@ -335,7 +341,8 @@ class Quantities:
         return None if stop and refuted else stop
 
     def _currents(self, snapshot: Snapshot, dt_s: float, values: Values) -> None:
-        now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        now_s = snapshot.t_s
+        current_a = _least_a(snapshot)
         values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
         self.history.add(now_s, current_a)
         for name, span_s in WINDOWS_S.items():
@@ -374,7 +381,8 @@ class Quantities:
         values: Values,
     ) -> None:
         """Quantities that depend on whether the pack rests, is loaded or is charged."""
-        now_s, current_a = snapshot.t_s, _least_a(snapshot)
+        now_s = snapshot.t_s
+        current_a = _least_a(snapshot)
         self.charging = False
         if current_a is None:
             self._loaded_s += dt_s * (vehicle.armed is True)
@@ -395,7 +403,8 @@ class Quantities:
         values["spread_charge_v"] = spread_v if charging else NOT_APPLICABLE
         values["charge_a"] = max(-current_a, 0.0) if charging or armed is not True else 0.0
         values["charge_s"] = self._lasting("charge", now_s, lasts=charging)
-        requested_a, requested_v = snapshot.charging_a, snapshot.charging_v
+        requested_a = snapshot.charging_a
+        requested_v = snapshot.charging_v
         values["charge_request_frac"] = None if charging else NOT_APPLICABLE
         values["charge_above_v"] = None if charging else NOT_APPLICABLE
         if charging and requested_a is not None:
@@ -414,7 +423,8 @@ class Quantities:
         A large one needs no proof on the ground, where chargers are; in flight the cells give it.
         A large one that becomes small charges until the cells fall.
         """
-        seen, cells = self._charging_v, self.pack_data.cells or len(snapshot.cells_v)
+        seen = self._charging_v
+        cells = self.pack_data.cells or len(snapshot.cells_v)
         cell_v = None if not cells or snapshot.voltage_v is None else snapshot.voltage_v / cells
         if charge_a < CHARGE_C * ah:
             self._charged = False
@@ -495,7 +505,8 @@ def mismatches(identity: Identity, pack_data: PackData) -> tuple[str, ...]:
     found = []
     if pack_data.cells and identity.cells and pack_data.cells != identity.cells:
         found.append(f"{identity.cells} cells, not {pack_data.cells}")
-    rated_mah, design_mah = pack_data.capacity_mah, identity.design_mah
+    rated_mah = pack_data.capacity_mah
+    design_mah = identity.design_mah
     if rated_mah and design_mah and abs(design_mah / rated_mah - 1.0) > _CAPACITY_FRAC:
         found.append(f"{design_mah:.0f} mAh, not {rated_mah:.0f}")
     # Many packs report the wrong one of the other chemistries; LiFePO4 has another voltage.

@@ -149,7 +149,8 @@ class TimeToTrip:
                 )
         trips_in_s: dict[str, float] = {}
         binding_in_s: dict[str, float] = {}
-        nearest, least_share = None, math.inf
+        nearest = None
+        least_share = math.inf
         load_a = number(values.get("loaded_a"))
         loaded = load_a is not None and load_a > 0.0
         for row in self._rows:
@@ -171,7 +172,8 @@ class TimeToTrip:
             if binds and loaded and row.quantity in _BY_LOAD:
                 share = abs(row.trip - value) / max(abs(row.trip), _LEAST)
                 if share < least_share:
-                    nearest, least_share = row.limit_id, share
+                    nearest = row.limit_id
+                    least_share = share
         return TimeToTripState(now_s, trends, binding_in_s, nearest, trips_in_s)
 
     def _bounded(
@@ -183,7 +185,8 @@ class TimeToTrip:
             if row.quantity == "home_reserve_s":
                 return None if home_s is None else home_s + row.hold_s
             return None if home_s is None or in_s is None else max(in_s, home_s + row.hold_s)
-        low_s, end = estimate.remaining_low_s, self._ends.get(row.quantity)
+        low_s = estimate.remaining_low_s
+        end = self._ends.get(row.quantity)
         if in_s is None or low_s is None or end is None or row.rising:
             return in_s
         return max(in_s, low_s * min((value - row.trip) / max(value - end, _LEAST), 1.0))

@@ -29,7 +29,9 @@ from dronebms.protection.limits import Limit, every_limit
 from smartbattery.registers import MAX_MAH
 from smartbattery.snapshot import MAX_CELLS
 
-_LOW_CELL_V, _HIGH_CELL_V = 1.5, 4.8  # below every cut-off; above the emergency of a LiHV cell
+# below every cut-off; above the emergency of a LiHV cell
+_LOW_CELL_V = 1.5
+_HIGH_CELL_V = 4.8
 _CELL = PlausibleRange(_LOW_CELL_V, _HIGH_CELL_V, "V", (MILLI_V,))
 _PACK = PlausibleRange(_LOW_CELL_V, MAX_CELLS * _HIGH_CELL_V, "V", (MILLI_V,))
 _SPREAD = PlausibleRange(0.005, 1.0, "V", (MILLI_V,))
@@ -70,7 +72,9 @@ TRIP_RANGES: Mapping[str, PlausibleRange] = MappingProxyType({  # by quantity
 
 _ROOM_DEGC = 25.0
 _DEEP_V = 0.8  # below the resting voltage of an empty cell a limit never trips in time
-_LEAST_C, _MOST_C = 0.02, 800.0  # a slow charger; more than any maker prints on a pack
+# a slow charger; more than any maker prints on a pack
+_LEAST_C = 0.02
+_MOST_C = 800.0
 _STATES = (("full", 100.0, -1), ("half full", 50.0, 10))  # percent, place in the OCV curve
 
 
@@ -105,7 +109,8 @@ def implausible_limits(limits: Iterable[Limit], pack_data: PackData) -> Iterator
 
 def _of_pack(row: Limit, pack_data: PackData) -> PlausibleRange | None:
     """Narrower range of a threshold for the cells or the capacity of a pack."""
-    cells, mah = pack_data.cells, pack_data.capacity_mah
+    cells = pack_data.cells
+    mah = pack_data.capacity_mah
     least_v = pack_data.chemistry.ocv_v[0] - _DEEP_V
     if row.quantity in ("lowest_cell_v", "resting_cell_v"):
         return PlausibleRange(least_v, _HIGH_CELL_V, f"V of a {pack_data.chemistry.name} cell")

@@ -29,7 +29,9 @@ from dronebms.recording.recorder import BEFORE_S, Block, GrowingFile, Incident
 
 _QUEUED = 300  # blocks that a disk may lag behind
 _STOP_S = 5.0
-_RETRY_S, _RETRIES = 1.0, 30  # of a block
+# of a block
+_RETRY_S = 1.0
+_RETRIES = 30
 _PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})  # errors that may end
 _DAY_S = 86_400.0
 _INCIDENTS = "incidents"
@@ -128,7 +130,8 @@ class Folder:
         if block.is_start and (self._file is None or self._file.size >= self._bounds.file_bytes):
             if self._file is not None:
                 self._file.close()
-                self._before, self._file = self._file, None
+                self._before = self._file
+                self._file = None
             self._file = self._opened(block.t_s, block.opening())
         elif self._file is not None:
             self._file.append(block.data)
@@ -167,7 +170,8 @@ class Folder:
 
     def _begin(self) -> None:
         """Delete what a run that was killed has left, and look for another service."""
-        runs, capsules = self._folder, self._folder / _INCIDENTS
+        runs = self._folder
+        capsules = self._folder / _INCIDENTS
         parts = f".run-*{PART}"
         for part in (*runs.glob(parts), *capsules.glob(parts), *runs.glob(f".{BOOT_FILE}-*{PART}")):
             _delete(part)
@@ -177,14 +181,16 @@ class Folder:
 
     def _newest(self) -> int:
         """Number of the newest file, one that another service is about to begin included."""
-        runs, capsules = self._folder, self._folder / _INCIDENTS
+        runs = self._folder
+        capsules = self._folder / _INCIDENTS
         # A run whose files were moved away may have left capsules: its number is taken, too.
         found = [*runs.glob("run-*.rec"), *runs.glob(f".run-*{PART}"), *capsules.glob("run-*.rec")]
         return max((number for path in found if (number := _number_of(path))), default=0)
 
     def _stop(self) -> None:
         """Close the file; the next start record opens another one."""
-        file, self._file = self._file, None
+        file = self._file
+        self._file = None
         if file is not None:
             file.close()
 
@@ -213,7 +219,8 @@ class Folder:
         written_s = None if newest is None else known_date(newest[1].st_mtime)
         today_s = date_s()
         boot = self._boots.boot(max(self._newest(), self._last or 0), written_s, today_s)
-        self._since_boot, self._today_s = boot.firsts[0], boot.least_s(today_s)
+        self._since_boot = boot.firsts[0]
+        self._today_s = boot.least_s(today_s)
         self._last = max(self._last or 0, boot.firsts[-1] - 1)
 
     def _ages_s(self, files: Sequence[tuple[Path, os.stat_result]]) -> dict[Path, float]:
@@ -227,7 +234,8 @@ class Folder:
         least_s = 0.0
         ages_s = {}
         for path, stat in sorted(files, key=lambda file: _place(file[0]), reverse=True):
-            ended_s, written_s = self._ended_s.get(_run_of(path)), known_date(stat.st_mtime)
+            ended_s = self._ended_s.get(_run_of(path))
+            written_s = known_date(stat.st_mtime)
             if ended_s is not None:
                 least_s = max(least_s, self._t_s - ended_s)
             elif (_number_of(path) or 0) >= self._since_boot:
@@ -248,7 +256,8 @@ class Folder:
             files.insert(0, self._before.path)
         today_s = date_s()
         date = "" if today_s is None else f"-{datetime.fromtimestamp(today_s, UTC):%Y%m%dT%H%M%SZ}"
-        folder, run = self._folder / _INCIDENTS, self._file.path.stem
+        folder = self._folder / _INCIDENTS
+        run = self._file.path.stem
         path = folder / f"{run}-{incident.t_s:06.0f}s-{incident.limit_id}{date}.rec"
         # A limit that trips repeatedly must not fill the disk: the newest capsule has all of it.
         outdated = [

@@ -39,7 +39,9 @@ def blocks_in(window: Window) -> Iterator[tuple[int, int, tuple[bytes, int] | No
     """Place and number of each mark; text and end of its block, `None` if that is damaged."""
     place = window.find(_NEXT, 0)
     while place >= 0:
-        end, block, number = place + 1, None, 0
+        end = place + 1
+        block = None
+        number = 0
         head = window.bytes_at(place, _HEAD.size)
         if len(head) == _HEAD.size:
             _, number, length, checksum = _HEAD.unpack(head)

@@ -60,7 +60,8 @@ def read_records(
         RecordingError: there is no valid start record, or a valid block has an invalid record.
     """
     run = _Run(path, warn)
-    end, damages = len(MAGIC), 0
+    end = len(MAGIC)
+    damages = 0
     is_cut = False  # a block after the last valid one is damaged
     size = max(path.stat().st_size, 1)
     with open_regular(path) as file:
@@ -142,7 +143,8 @@ class _Run:
             if self._expected_crc is not None:
                 since = clock_text(step.t_s)
                 self._warn(f"{self._path} has no flight plan of the vehicle from {since} on")
-            self._plan, self._plan_crc = None, self._expected_crc
+            self._plan = None
+            self._plan_crc = self._expected_crc
         if self._plan is None:
             return step
         return Step(step.t_s, replace(step.vehicle, plan=self._plan))

@@ -30,7 +30,9 @@ from smartbattery.snapshot import Snapshot
 BLOCK_S = 0.8  # lost by a kill; with the sync less than a second is lost by a power cut
 START_S = 30.0  # between start records: lost by a damaged block
 PLAN_S = 1800.0  # between records of an unchanged flight plan
-BEFORE_S, AFTER_S = 60.0, 30.0  # of an alarm, in its capsule
+# of an alarm, in its capsule
+BEFORE_S = 60.0
+AFTER_S = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -136,7 +138,8 @@ class Recorder:
             line = plan_line(plan)
         except RecordingError as error:
             _log.error("not recorded: %s", error)
-            plan, line = None, plan_line(None)
+            plan = None
+            line = plan_line(None)
         self._lines.append(line)
         self._planned_s = now_s
         self._plan_line = b"" if plan is None else line

@@ -94,7 +94,8 @@ def _check_scenario(name: str) -> None:
 
 
 def _seven_bits(address: int) -> int:
-    low, high = multiplexer.ADDRESSES[0], multiplexer.ADDRESSES[-1]
+    low = multiplexer.ADDRESSES[0]
+    high = multiplexer.ADDRESSES[-1]
     if low <= address <= high:
         return address
     eight_bit = f" ({address:#04x} is the 8-bit form of {address >> 1:#04x})"

@@ -19,7 +19,9 @@ from smartbattery.snapshot import Snapshot
 _log = logging.getLogger(__name__)
 _QUEUED = 600  # polls that the loop has not taken; one minute at 10 Hz
 _STOP_S = 3.0  # longer than the timeout of an adapter
-_SPREAD, _MARGIN_S = 1.25, 0.004  # of the duration of a round; the rest of a step's sleep
+# of the duration of a round; the rest of a step's sleep
+_SPREAD = 1.25
+_MARGIN_S = 0.004
 
 
 class PolledSource(Protocol):
@@ -147,7 +149,8 @@ class BusThread:
             round_s = self._clock.now_s()
             for gauge in self._gauges:
                 gauge.poll_bus(self._clock.now_s())
-            ended_s, stepped_s = self._clock.now_s(), self._gauges[0].stepped_s
+            ended_s = self._clock.now_s()
+            stepped_s = self._gauges[0].stepped_s
             next_s = next_round_s(round_s, ended_s, stepped_s, self._period_s)
             self._clock.sleep_until(next_s)
 

@@ -157,7 +157,8 @@ class CheckpointFile:
 
     def close(self) -> None:
         """Close the file; its content stays."""
-        file, self._file = self._file, None
+        file = self._file
+        self._file = None
         if file is not None:
             file.close()
 
@@ -250,7 +251,8 @@ class CheckpointFile:
             return
         self._file.write(body)
         if parts.get(LATCHES) != self._latches:
-            self._latches, self._latched_at = parts.get(LATCHES), self._file.number
+            self._latches = parts.get(LATCHES)
+            self._latched_at = self._file.number
         if self._file.number_on_disk < self._latched_at:
             self._file.keep()
 

@@ -201,7 +201,8 @@ class ActionConfig(Section):
 
     @model_validator(mode="after")
     def _is_valid(self) -> "ActionConfig":
-        do, escalate = _DOS[self.do], _DOS.get(self.escalate or "")
+        do = _DOS[self.do]
+        escalate = _DOS.get(self.escalate or "")
         if escalate is not None and not ActionKind.RETURN <= do < escalate:
             raise ValueError("do = return and an escalate that is more urgent")
         if do is not ActionKind.REDUCE and (
@@ -328,7 +329,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _can_batteries_have_ids(self) -> "Config":
-        can, count = self.dronecan, len(self.sent_to_can())
+        can = self.dronecan
+        count = len(self.sent_to_can())
         if can is None:
             return self
         if can.url == "mavcan" and any(link.vehicle == "px4" for link in self.mavlink):
@@ -346,7 +348,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _can_packs_are_not_ours(self) -> "Config":
-        can, count = self.dronecan, len(self.sent_to_can())
+        can = self.dronecan
+        count = len(self.sent_to_can())
         for number, battery in enumerate(self.battery, start=1):
             address = battery.can
             if can is None or address is None or str(address.bus) != can.url:

@@ -39,7 +39,8 @@ def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:
 
     Limits, actions and the charger are those of `new`, everything else is that of `old`.
     """
-    before, after = old.model_dump(), new.model_dump()
+    before = old.model_dump()
+    after = new.model_dump()
     waiting = [
         f"{key} waits for a restart: {reason} once, at the start"
         for section, reason in _REASONS.items()

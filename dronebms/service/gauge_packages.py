@@ -219,7 +219,8 @@ def _identity(identity: Identity, name: str) -> Identity:
     """The data of a pack that a pack can have, under the name of the package as its gauge."""
     known: dict[str, Any] = {one: _text(getattr(identity, one)) for one in _IDENTITY_TEXTS}
     for one in ("serial", "design_mah", "design_v"):
-        value, row = getattr(identity, one), _ROWS[one]
+        value = getattr(identity, one)
+        row = _ROWS[one]
         if value is not None and row.low <= value <= row.high:
             known[one] = int(value) if one == "serial" else float(value)
     if identity.cells is not None and 1 <= identity.cells <= MAX_CELLS:

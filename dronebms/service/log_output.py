@@ -22,7 +22,8 @@ from dronebms.core.disk import write_all
 from dronebms.core.number_format import printable
 
 _FIELDS = ("battery", "limit", "event")  # of the JSON line, from `extra`
-_BURST, _EACH_S = 5.0, 10.0
+_BURST = 5.0
+_EACH_S = 10.0
 _MOST_KINDS = 500  # of messages whose repetitions are counted
 _MOST_LINES = 10_000  # in the queue
 _STDERR = 2
@@ -142,7 +143,8 @@ class _Lines(logging.Handler):
             self._lost += 1
             return
         if self._lost:
-            lost, self._lost = self._lost, 0
+            lost = self._lost
+            self._lost = 0
             text = f"{lost} lines of the log are lost: its reader had stopped"
             note = logging.LogRecord(record.name, logging.WARNING, "", 0, text, None, None)
             self._lines.put(self.format(note).encode() + b"\n")

@@ -19,10 +19,12 @@ class PreflightLog:
 
     def __call__(self, report: Report) -> None:
         """Log a change."""
-        index, armed = report.index, report.vehicle.armed is True
+        index = report.index
+        armed = report.vehicle.armed is True
         if report.flying and not armed:
             return
-        verdict, charging = report.preflight, report.charging
+        verdict = report.preflight
+        charging = report.charging
         if verdict.temporary and not armed:
             return
         text = verdict.text if charging.storage_in_s is None else f"{verdict.text}; {charging.why}"

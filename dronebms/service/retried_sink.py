@@ -9,7 +9,9 @@ from typing import Protocol
 from dronebms.core.errors import DroneBmsError
 from dronebms.core.report import Report
 
-_FIRST_S, _LAST_S = 5.0, 60.0  # between two attempts; the delay doubles
+# between two attempts; the delay doubles
+_FIRST_S = 5.0
+_LAST_S = 60.0
 _log = logging.getLogger(__name__)
 
 

@@ -162,7 +162,8 @@ class Service:
         self._recorder = recorder_of(config.recording, start, stack)
 
     def _sinks(self, config: Config) -> list[Sink]:
-        stack, clock = self._stack, self._clock
+        stack = self._stack
+        clock = self._clock
         self._charger = charger_of(config.charger, clock)
         sinks: list[Sink] = [
             self._bridge,
@@ -192,7 +193,8 @@ class Service:
 
     def _vehicle(self, now_s: float) -> VehicleState:
         """State of the vehicle, with that of the links to it."""
-        state, trouble = self._bridge.pump(now_s), self._can.trouble
+        state = self._bridge.pump(now_s)
+        trouble = self._can.trouble
         return state if trouble is None else replace(state, can_trouble=trouble)
 
     def is_stuck(self, now_s: float) -> bool:
@@ -255,7 +257,8 @@ class Service:
         Needed by actions, and by values that an earlier run has left on the vehicle, to restore
         them.
         """
-        kinds, folder = config.action_kinds(), config.vehicle_dir
+        kinds = config.action_kinds()
+        folder = config.vehicle_dir
         needed = self._bridge.vehicle_control is None and (kinds or left_behind(folder))
         return VehicleControl(folder, kinds) if needed else None
 

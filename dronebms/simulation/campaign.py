@@ -95,7 +95,8 @@ def _evaluate(outcome: FlightOutcome, report: Report, truth: GroundTruth) -> Non
     if outcome.takeoff_s is not None and not report.vehicle.armed:
         outcome.outcome = "landed"
         return
-    outcome.pack_end_s, outcome.flown_s = truth.ended_s, report.t_s
+    outcome.pack_end_s = truth.ended_s
+    outcome.flown_s = report.t_s
     outcome.outcome = "flying" if truth.ended_s is None else "ended"
     outcome.lowest_cell_v = min(outcome.lowest_cell_v, *truth.cells_v)
     outcome.hottest_cell_degc = max(outcome.hottest_cell_degc, truth.temperature_degc)

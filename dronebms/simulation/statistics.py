@@ -80,7 +80,8 @@ def proportion(name: str, held: Sequence[bool]) -> Statistic:
     count = len(held)
     if not count:
         return Statistic(name, 0)
-    frac, spread = sum(held) / count, _Z * _Z / count
+    frac = sum(held) / count
+    spread = _Z * _Z / count
     half = math.sqrt(spread * (frac * (1.0 - frac) + spread / 4))
     low, high = ((frac + spread / 2 + side) / (1.0 + spread) for side in (-half, half))
     return Statistic(name, count, 100.0 * frac, 100.0 * max(low, 0.0), 100.0 * min(high, 1.0))

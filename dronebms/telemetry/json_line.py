@@ -15,7 +15,14 @@ from typing import Any
 from dronebms.core.report import Estimate, Report
 
 # Decimals.
-_CLOCK_S, _S, _PCT, _V, _A, _MAH, _OHM, _DEGC = 6, 1, 2, 3, 2, 1, 6, 2
+_CLOCK_S = 6
+_S = 1
+_PCT = 2
+_V = 3
+_A = 2
+_MAH = 1
+_OHM = 6
+_DEGC = 2
 _BY_UNIT = {"pct": _PCT, "mah": _MAH, "ohm": _OHM, "mol": 1}
 
 

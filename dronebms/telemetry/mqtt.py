@@ -33,8 +33,11 @@ from dronebms.telemetry.outbox import Message, Outbox
 
 _MAX_IN_FLIGHT = 20  # messages published but not acknowledged
 _MAX_INBOX = 10_000  # messages in memory, for a disk that hangs
-_TICK_S, _CLOSE_S = 1.0, 3.0
-_RETRY_FIRST_S, _RETRY_LAST_S, _KEEPALIVE_S = 1, 60, 30
+_TICK_S = 1.0
+_CLOSE_S = 3.0
+_RETRY_FIRST_S = 1
+_RETRY_LAST_S = 60
+_KEEPALIVE_S = 30
 _CHARGER_S = 10.0
 _DISK_S = 60.0  # between attempts to use the disk again
 _MEMORY = ":memory:"

@@ -120,7 +120,8 @@ class OpenMetricsExporter(Collector):
 
 
 def _samples(report: Report, now_s: float) -> Iterator[_Sample]:
-    late_s, age_s = now_s - report.t_s, report.snapshot.age_s("voltage_v")
+    late_s = now_s - report.t_s
+    age_s = report.snapshot.age_s("voltage_v")
     yield "age_seconds", (), None if age_s is None else round(age_s + late_s, _AGE_DIGITS)
     if late_s > _STALE_S:
         return

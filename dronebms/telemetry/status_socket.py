@@ -31,7 +31,9 @@ _MAX_VIEWERS = 200  # of the 1024 files that a process may open
 _MODE = 0o660
 _TICK_S = 0.5
 _SILENT_S = 1.5  # three missing lines
-_CHUNK, _MAX_LINE = 65536, 1 << 20  # bytes
+# bytes
+_CHUNK = 65536
+_MAX_LINE = 1 << 20
 _UNSENT = {"vehicle": {"plan"}}  # of some 100 bytes an item; no viewer shows it
 
 

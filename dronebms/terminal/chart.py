@@ -26,7 +26,8 @@ def chart_lines(chart: Chart, width: int, height: int, glyphs: Glyphs) -> list[s
                 rows[step // _HALVES][x] = glyphs.band
     for x, lit in enumerate(_lit(columns, steps)):
         for row in {step // _HALVES for step in lit}:
-            lower, upper = row * _HALVES in lit, row * _HALVES + 1 in lit
+            lower = row * _HALVES in lit
+            upper = row * _HALVES + 1 in lit
             rows[row][x] = glyphs.halves[2 if lower and upper else int(upper)]
     return [heading, *("".join(row) for row in reversed(rows))]
 

@@ -178,7 +178,8 @@ class Display:
         return charts(self._trends[min(self._trends)].points())
 
     def _draw(self, canvas: Canvas, now_s: float) -> None:
-        console, paused = self._console, self._paused
+        console = self._console
+        paused = self._paused
         if canvas != self._canvas or self._screens % _WHOLE_EVERY == 0:
             self._shown = []
         self._canvas = canvas

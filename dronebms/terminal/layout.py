@@ -74,7 +74,8 @@ HELP = (
     "STALE: received long ago, may be wrong. -: unknown",
     "Bar of a cell: empty at the cut-off, full when charged",
 )
-_BIG_WIDTH, _BIG_HEIGHT = 72, 22
+_BIG_WIDTH = 72
+_BIG_HEIGHT = 22
 _FIXED_ROWS = 3  # the link, the heading of the cells, the newest event
 _EXTRAS = 5
 _EVENT_ROWS = 4  # below trends, with their title
@@ -215,7 +216,8 @@ def _limit_line(reports: Sequence[Report]) -> Text:
 
 def _state_line(report: Report, frame: Frame) -> Text:
     """The severity as a symbol and a word, with the tripped limits and the gauge's trouble."""
-    answer, trouble = state_answer(report, frame.now_s), report.snapshot.trouble
+    answer = state_answer(report, frame.now_s)
+    trouble = report.snapshot.trouble
     why = Text("" if trouble is None else f"; {trouble}", STALE)
     if answer.severity is None:
         return answer_line("state:", Text(f"{answer.word}, {answer.why}", VALUE), why)
@@ -226,10 +228,12 @@ def _state_line(report: Report, frame: Frame) -> Text:
 
 def _other_line(report: Report, frame: Frame) -> Text:
     """A further battery on one line."""
-    severity, behind_s = report.status.severity, frame.now_s - report.t_s
+    severity = report.status.severity
+    behind_s = frame.now_s - report.t_s
     state = verdict(report)
     if behind_s > SILENT_S:
-        severity, state = Severity.WARNING, f"STALE, no report for {age(behind_s)}"
+        severity = Severity.WARNING
+        state = f"STALE, no report for {age(behind_s)}"
     mark = marked(severity, f"battery {report.index + 1}", frame.glyphs)
     return Text.assemble(" ", mark, (f" {state}  ", VALUE), figures(report))
 

@@ -19,7 +19,9 @@ STYLES = {
     Severity.CRITICAL: "bold reverse magenta",
     Severity.EMERGENCY: "bold reverse red",
 }
-QUIET, VALUE, STALE = "dim", "bold", "bold yellow"
+QUIET = "dim"
+VALUE = "bold"
+STALE = "bold yellow"
 
 
 @dataclass(frozen=True, slots=True)

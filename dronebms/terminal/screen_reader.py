@@ -10,8 +10,11 @@ from dronebms.presentation.answers import home_answer, mission_answer
 from dronebms.presentation.current_limits import binding_current_limit
 from dronebms.presentation.phrases import ARMED_TEXTS, SILENT_S, has_readings, verdict
 
-_MINUTE_S, _MINUTES_FROM_S, _STEP_S = 60, 120.0, 10
-_PERCENT, _STEP_PCT = 100.0, 5
+_MINUTE_S = 60
+_MINUTES_FROM_S = 120.0
+_STEP_S = 10
+_PERCENT = 100.0
+_STEP_PCT = 5
 
 
 def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
@@ -21,8 +24,11 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
         report: the newest.
         weakest: the cell to name, from 0; None when none stands out.
     """
-    estimate, status, snapshot = report.estimate, report.status, report.snapshot
-    home, mission = home_answer(report), mission_answer(report)
+    estimate = report.estimate
+    status = report.status
+    snapshot = report.snapshot
+    home = home_answer(report)
+    mission = mission_answer(report)
     way = home.word.lower()
     if estimate.home_verdict is Verdict.UNKNOWN:
         way += f", {home.why}" if home.why else ""
@@ -58,7 +64,8 @@ def sentences(report: Report, weakest: int | None) -> tuple[str, ...]:
 
 def _time_left(report: Report) -> str:
     estimate = report.estimate
-    low_s, high_s = estimate.remaining_low_s, estimate.remaining_high_s
+    low_s = estimate.remaining_low_s
+    high_s = estimate.remaining_high_s
     if estimate.remaining_s is None:
         return "flight time left unknown"
     interval = ""

@@ -18,14 +18,17 @@ from shlex import quote
 from dronebms.core.bounded_input import BoundError, read_bytes
 from dronebms.core.errors import ConfigError
 
-_LEAST_CHARS, _MOST_BYTES = 16, 4096
+_LEAST_CHARS = 16
+_MOST_BYTES = 4096
 _LOCAL = "localhost"
 # Linux: an unacknowledged or unread byte of a viewer is given up after this time, so that one that
 # stalls holds neither memory nor a place; accepted connections inherit it.
 _USER_TIMEOUT_MS = 20_000
 _PROBE_S = 5  # of an idle connection
 _BACKLOG = 64
-_SIOCGIFADDR, _IFREQ = 0x8915, 40  # Linux
+# Linux
+_SIOCGIFADDR = 0x8915
+_IFREQ = 40
 _OTHERS = 0o007  # permissions of others; systemd gives a credential to a group
 
 
@@ -73,7 +76,9 @@ def read_token(path: Path, warn: Callable[[str], None]) -> Token:
     except OSError as error:
         raise ConfigError(f"--token {path}: {error.strerror}") from error
     except (BoundError, UnicodeDecodeError):
-        text, mode = "", 0  # is no word
+        # is no word
+        text = ""
+        mode = 0
     if len(text) < _LEAST_CHARS or not text.isprintable() or " " in text:
         raise ConfigError(
             f"--token {path}: expected one ASCII word of {_LEAST_CHARS} characters or more"

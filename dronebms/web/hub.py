@@ -19,7 +19,10 @@ PERIOD_S = 0.5
 MAX_VIEWERS = 20
 _TREND_EVERY = 10  # periods
 _MAX_ALARMS = 50
-_BLANK, _STATE, _ALARMS, _TREND = "blank", "state", "alarms", "trend"
+_BLANK = "blank"
+_STATE = "state"
+_ALARMS = "alarms"
+_TREND = "trend"
 
 
 @dataclass(slots=True)

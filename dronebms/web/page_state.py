@@ -34,7 +34,9 @@ from dronebms.presentation.trend import Chart, Place, Point, charts
 
 Data: TypeAlias = dict[str, Any]  # what `json.dumps` takes
 
-_WIDTH, _HEIGHT = 600, 100  # of a chart's coordinates
+# of a chart's coordinates
+_WIDTH = 600
+_HEIGHT = 100
 
 
 def page_state(reports: Sequence[Report], link: str | None = "") -> Data:
@@ -112,7 +114,8 @@ def page_trends(points: Sequence[Point]) -> list[Data]:
 
 
 def _state(report: Report, now_s: float, *, named: bool) -> Data:
-    answer, trouble = state_answer(report, now_s), report.snapshot.trouble
+    answer = state_answer(report, now_s)
+    trouble = report.snapshot.trouble
     why = answer.why if trouble is None else f"{answer.why}; {trouble}"
     label = f"battery {report.index + 1}" if named else "state"
     return _answer(label, replace(answer, why=why))
@@ -173,7 +176,8 @@ def _bar(share: float | None, shown: Age | None) -> Data:
 
 
 def _chart(chart: Chart) -> Data:
-    line, band = "", ""
+    line = ""
+    band = ""
     for run in _runs(chart.places):
         points = "L".join(f"{_x(place)} {_y(place.y)}" for place in run)
         line += f"M{points}h0"  # h0: a single point is a dot

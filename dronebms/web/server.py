@@ -82,7 +82,8 @@ async def serve(
         token: what a request must have; None: nothing.
         names: names of this computer, next to its addresses.
     """
-    hub, loop = Hub(), asyncio.get_running_loop()
+    hub = Hub()
+    loop = asyncio.get_running_loop()
     config = uvicorn.Config(
         application(hub, token, names),
         http="h11",
@@ -229,7 +230,8 @@ class _Events:
             gone.cancel()
 
     async def _stream(self, gone: "asyncio.Task[None]", send: Send) -> None:
-        cursor, start = Cursor(), f"retry: {_RETRY_MS}\n".encode()
+        cursor = Cursor()
+        start = f"retry: {_RETRY_MS}\n".encode()
         while not (gone.done() or self._hub.closed):
             piece = start + self._hub.take(cursor)
             start = b""

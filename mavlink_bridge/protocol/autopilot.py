@@ -58,7 +58,8 @@ _NO_VEHICLES = frozenset((
 _DEG_PER_RAW = 1e-7
 _M_PER_MM = 0.001
 _M_PER_CM = 0.01
-_LAT_MAX_DEG, _LON_MAX_DEG = 90.0, 180.0
+_LAT_MAX_DEG = 90.0
+_LON_MAX_DEG = 180.0
 _FULL_CIRCLE_DEG = 360.0
 _NO_ITEM = 0xFFFF  # PX4's -1
 
@@ -223,11 +224,18 @@ class Autopilot:
         home_lat_deg, home_lon_deg, home_alt_m = _place(
             self._fresh("HOME_POSITION", now_s), "latitude", "longitude", "altitude"
         )
-        armed, mode, failsafe, terminated, mode_age_s, row = None, None, None, None, None, None
+        armed = None
+        mode = None
+        failsafe = None
+        terminated = None
+        mode_age_s = None
+        row = None
         if heartbeat is not None:
             disarmed = None if self.in_flight else False
-            armed, mode = _armed(heartbeat) or disarmed, self._failsafe.mode
-            failsafe, mode_age_s = self._failsafe.chosen, now_s - self._failsafe.mode_s
+            armed = _armed(heartbeat) or disarmed
+            mode = self._failsafe.mode
+            failsafe = self._failsafe.chosen
+            mode_age_s = now_s - self._failsafe.mode_s
             terminated = heartbeat.system_status > mavlink.MAV_STATE_CRITICAL
             row = vehicle_class(heartbeat.autopilot, heartbeat.type, mode=mode)
         return VehicleState(
@@ -277,7 +285,8 @@ class Autopilot:
     def _follow_arming(self, now_s: float, pause_s: float, *, armed: bool) -> None:
         """Take in a heartbeat; `pause_s`: since the one before."""
         if armed:
-            self.in_flight, self._disarmed_s = True, None
+            self.in_flight = True
+            self._disarmed_s = None
         elif self._disarmed_s is None or pause_s > _MAX_AGE_S["HEARTBEAT"]:
             self._disarmed_s = now_s
         elif now_s - self._disarmed_s >= _DISARMED_S:
@@ -340,7 +349,8 @@ def _place(
     """Latitude, longitude and altitude in a message, all `None` without a position."""
     if message is None:
         return None, None, None
-    lat_deg, lon_deg = getattr(message, lat) * _DEG_PER_RAW, getattr(message, lon) * _DEG_PER_RAW
+    lat_deg = getattr(message, lat) * _DEG_PER_RAW
+    lon_deg = getattr(message, lon) * _DEG_PER_RAW
     # ArduPilot sends 0, 0 before its first fix.
     if (lat_deg, lon_deg) == (0, 0) or abs(lat_deg) > _LAT_MAX_DEG or abs(lon_deg) > _LON_MAX_DEG:
         return None, None, None

@@ -13,7 +13,10 @@ from typing import Any
 from pymavlink.dialects.v20 import common as mavlink
 
 MESSAGE_ID = 372
-DATE_BYTES, SERIAL_BYTES, NAME_BYTES = 9, 32, 50  # of which the last one is 0
+# of which the last one is 0
+DATE_BYTES = 9
+SERIAL_BYTES = 32
+NAME_BYTES = 50
 _FLOATS = (
     *("discharge_minimum_voltage", "charging_minimum_voltage", "resting_minimum_voltage"),
     *("charging_maximum_voltage", "charging_maximum_current", "nominal_voltage"),
@@ -44,7 +47,8 @@ class BatteryInfoMessage(mavlink.MAVLink_message):  # type: ignore[misc]  # pyma
     def __init__(self, *values: Any, **named: Any) -> None:  # noqa: ANN401 - numbers and bytes
         super().__init__(self.id, self.msgname)
         self._fieldnames = self.fieldnames
-        self._instance_field, self._instance_offset = self.instance_field, self.instance_offset
+        self._instance_field = self.instance_field
+        self._instance_offset = self.instance_offset
         fields = dict(zip(self.fieldnames, values, strict=False)) | named
         self._wire = [fields[name] for name in _ON_THE_WIRE]
         for name, value in fields.items():

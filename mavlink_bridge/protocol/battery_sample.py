@@ -43,7 +43,9 @@ def sample_of(message: mavlink.MAVLink_battery_status_message) -> BatterySample:
     if any(one in _ABSENT_MV for one in mv):
         mv = []
     are_cells = len(mv) > 1 and max(mv) < _CELL_MV
-    amps, degc, pct = message.current_battery, message.temperature, message.battery_remaining
+    amps = message.current_battery
+    degc = message.temperature
+    pct = message.battery_remaining
     return BatterySample(
         voltage_v=sum(mv) * _MILLI if mv else None,
         cells_v=tuple([one * _MILLI for one in mv]) if are_cells else (),
@@ -56,7 +58,9 @@ def sample_of(message: mavlink.MAVLink_battery_status_message) -> BatterySample:
 
 def summary_of(message: mavlink.MAVLink_sys_status_message) -> BatterySample:
     """The values of a SYS_STATUS: the first battery of an autopilot without BATTERY_STATUS."""
-    mv, amps, pct = message.voltage_battery, message.current_battery, message.battery_remaining
+    mv = message.voltage_battery
+    amps = message.current_battery
+    pct = message.battery_remaining
     return BatterySample(
         voltage_v=None if mv in _ABSENT_MV else mv * _MILLI,
         cells_v=(),

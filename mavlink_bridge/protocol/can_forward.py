@@ -17,7 +17,8 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import AUTOPILOT_COMPONENT, Autopilot
 
-_EXTENDED, _ID = 0x80000000, 0x1FFFFFFF
+_EXTENDED = 0x80000000
+_ID = 0x1FFFFFFF
 _DATA_BYTES = 8
 _FILTER_IDS = 16  # of CAN_FILTER_MODIFY
 _PERIOD_S = 1.0  # of the command

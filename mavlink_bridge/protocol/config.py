@@ -10,7 +10,9 @@ from dronebms.core.toml_schema import FilePath, Section, sentence
 from mavlink_bridge.protocol.link import parse_url
 
 _TAKEN = (180, 181)  # of the batteries
-VEHICLE, TELEMETRY = "vehicle", "telemetry"  # roles of a link
+# roles of a link
+VEHICLE = "vehicle"
+TELEMETRY = "telemetry"
 _OF_EVERY_LINK = ("url", "role", "accept_systems", "signing_key")
 
 

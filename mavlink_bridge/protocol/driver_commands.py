@@ -20,10 +20,15 @@ from pymavlink.dialects.v20 import common as mavlink
 VERSION = 2  # of the driver that is shipped, and of these commands
 DRIVER_COMMAND = mavlink.MAV_CMD_USER_5
 NO_GO_PREFIX = "no go: "  # of a STATUSTEXT of the service that the driver reads
-_VERDICT, _LIMIT = 1, 2  # param2: meaning of the others
+# param2: meaning of the others
+_VERDICT = 1
+_LIMIT = 2
 _AUTOPILOT = mavlink.MAV_COMP_ID_AUTOPILOT1
 _MAX_AGE_S = 3.0  # of an acknowledgement
-_NAMED_DRIVER, _NAMED_LIMIT, _NAMED_NO_GO = "BMS_LUA", "BMS_AMAX", "BMS_NOGO"  # version 1
+# version 1
+_NAMED_DRIVER = "BMS_LUA"
+_NAMED_LIMIT = "BMS_AMAX"
+_NAMED_NO_GO = "BMS_NOGO"
 _WARNINGS: Mapping[int, str] = MappingProxyType(
     {  # result_param2, bits
         1: "the driver receives our components on another link too",

@@ -22,12 +22,14 @@ COPTER_TYPES = (2, 3, 4, 13, 14, 15, 29, 35, 43)  # MAV_TYPE of multirotors and 
 FIXED_WING_TYPE = 1
 VTOL_TYPES = (19, 20, 21, 22, 23, 24, 25)
 ROVER_TYPES = (10, 11)  # with boats
-SUBMARINE_TYPE, AIRSHIP_TYPE = 12, 7
+SUBMARINE_TYPE = 12
+AIRSHIP_TYPE = 7
 _STATE_CRITICAL = 5  # MAV_STATE
 _PX4_AUTO = 4  # main mode with sub modes
 _RISE_S = 1.5  # between a rise of the status and the mode of the failsafe, at 1 Hz heartbeats
 
-_RETURN, _LAND = ActionKind.RETURN, ActionKind.LAND
+_RETURN = ActionKind.RETURN
+_LAND = ActionKind.LAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +210,19 @@ def firmware_of(autopilot: int | None, vehicle_type: int | None) -> str | None:
 
 def mode_name(autopilot: int, vehicle_type: int, custom_mode: int) -> str | None:
     """Name of the flight mode in a HEARTBEAT, `None` if no table has it."""
-    firmware, number = firmware_of(autopilot, vehicle_type), custom_mode
+    firmware = firmware_of(autopilot, vehicle_type)
+    number = custom_mode
     if firmware is None:
         return None
     table = MODE_TABLES[firmware]
     if firmware == "PX4":
-        main_mode, sub_mode = custom_mode >> 16 & 0xFF, custom_mode >> 24 & 0xFF
-        table, number = _PX4_MAIN_MODES, main_mode
+        main_mode = custom_mode >> 16 & 0xFF
+        sub_mode = custom_mode >> 24 & 0xFF
+        table = _PX4_MAIN_MODES
+        number = main_mode
         if main_mode == _PX4_AUTO:
-            table, number = _PX4_AUTO_MODES, sub_mode
+            table = _PX4_AUTO_MODES
+            number = sub_mode
     return next((row.name for row in table if row.number == number), None)
 
 

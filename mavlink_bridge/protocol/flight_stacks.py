@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from dronebms.core.errors import ConfigError
 from mavlink_bridge.protocol.messages import CELLS_MAX
 
-ARDUPILOT_ID, PX4_ID = 3, 12  # MAV_AUTOPILOT
+# MAV_AUTOPILOT
+ARDUPILOT_ID = 3
+PX4_ID = 12
 
 Release = tuple[int, int, int]  # major, minor, FIRMWARE_VERSION_TYPE
 ANY_RELEASE = (0, 0, 0)

@@ -94,7 +94,8 @@ def parse_url(url: str) -> LinkUrl:
 def _parse_serial(url: str, rest: str) -> LinkUrl:
     path, _, baud = rest.rpartition(":")
     if not _is_number(baud):  # paths of USB ports have colons of their own
-        path, baud = rest, str(DEFAULT_BAUD)
+        path = rest
+        baud = str(DEFAULT_BAUD)
     if not path or not 0 < int(baud) <= _BAUD_MAX:
         raise LinkError(f"link {url!r}: expected serial:PATH or serial:PATH:BAUD")
     if _is_number(path.rpartition(",")[2]):
@@ -262,7 +263,8 @@ class ReconnectingLink:
     def close(self) -> None:
         """Close permanently."""
         self._close_transport()
-        self._dial, self._trouble = None, "closed"
+        self._dial = None
+        self._trouble = "closed"
 
     def _connected_transport(self, now_s: float) -> Transport | None:
         """Connected transport; `None` while the connection is being made."""

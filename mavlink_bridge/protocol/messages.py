@@ -24,7 +24,8 @@ from mavlink_bridge.protocol.battery_info_message import (
 from smartbattery.snapshot import Identity, Snapshot
 
 CELLS_MAX = 14  # 10 in voltages, 4 in the extension voltages_ext
-_SLOTS, _EXTENDED_SLOTS = 10, 4
+_SLOTS = 10
+_EXTENDED_SLOTS = 4
 _UNUSED_MV = 0xFFFF  # in voltages; 0 in voltages_ext
 _LARGEST_MV = 0xFFFE
 _CURRENTS_CA = (-0x8000, 0x7FFF)
@@ -45,7 +46,9 @@ _TEXT_MAX_BYTES = 250
 _CYCLES = (0, 0xFFFE)
 _UNKNOWN_CYCLES = 0xFFFF
 _CELL_COUNTS = (1, 0xFF)
-_SERIAL_BYTES, _NAME_BYTES = 16, 50  # of SMART_BATTERY_INFO
+# of SMART_BATTERY_INFO
+_SERIAL_BYTES = 16
+_NAME_BYTES = 50
 _NOT_PROVIDED = 0
 _UNKNOWN_HEALTH = 0xFF
 _MOST = 1e6  # of a voltage, current or capacity in V, A, Ah
@@ -83,8 +86,11 @@ def battery_status(
             voltage.
         low_time: send the 5 % bound of the time to empty where it is known, not the median.
     """
-    snapshot, reported, status = report.snapshot, report.reported, report.status
-    median_s, low_s = reported.remaining_s, reported.remaining_low_s
+    snapshot = report.snapshot
+    reported = report.reported
+    status = report.status
+    median_s = reported.remaining_s
+    low_s = reported.remaining_low_s
     voltages_mv, extended_mv = _voltages(snapshot, cells_max)
     return mavlink.MAVLink_battery_status_message(
         id=report.index if battery_id is None else battery_id,
@@ -116,7 +122,9 @@ def smart_battery_info(
 
     Current limits are omitted: those of a chemistry are not those of this pack.
     """
-    pack_data, snapshot, identity = report.pack_data, report.snapshot, report.snapshot.identity
+    pack_data = report.pack_data
+    snapshot = report.snapshot
+    identity = report.snapshot.identity
     return mavlink.MAVLink_smart_battery_info_message(
         id=battery_id,
         battery_function=mavlink.MAV_BATTERY_FUNCTION_ALL,
@@ -146,7 +154,9 @@ def battery_info(report: Report, *, battery_id: int) -> mavlink.MAVLink_message:
     Discharge currents are those that the user has configured as the maker's rating; the charging
     current is the one that the gauge requests.
     """
-    pack_data, snapshot, identity = report.pack_data, report.snapshot, report.snapshot.identity
+    pack_data = report.pack_data
+    snapshot = report.snapshot
+    identity = report.snapshot.identity
     rated_ah = _known(pack_data.capacity_mah, _AH_PER_MAH)
     return BATTERY_INFO(
         id=battery_id,
@@ -252,7 +262,8 @@ def _ascii(text: str, length: int) -> bytes:
 def _voltages(snapshot: Snapshot, cells_max: int) -> tuple[list[int], list[int]]:
     cells_mv = _cells_mv(snapshot.cells_v, cells_max)
     if cells_mv is None:
-        first_mv, extended_mv = _pack_mv(snapshot.voltage_v), []
+        first_mv = _pack_mv(snapshot.voltage_v)
+        extended_mv = []
     else:
         first_mv = cells_mv[:_SLOTS]
         extended_mv = [max(cell_mv, 1) for cell_mv in cells_mv[_SLOTS:]]  # 0 means unused

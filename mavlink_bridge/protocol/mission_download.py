@@ -108,7 +108,8 @@ class _Transfer:
 
     def go_on(self, phase: _Phase) -> None:
         """Go on with the next request."""
-        self.phase, self.tries = phase, 0
+        self.phase = phase
+        self.tries = 0
 
 
 class MissionDownload:
@@ -191,7 +192,8 @@ class MissionDownload:
         """Begin again with another vehicle and after a restart, check after a pause."""
         vehicle = Vehicle(autopilot.kind, autopilot.vehicle_type)
         if vehicle != self._vehicle or autopilot.restarts != self._restarts:
-            self._vehicle, self._restarts = vehicle, autopilot.restarts
+            self._vehicle = vehicle
+            self._restarts = autopilot.restarts
             self._transfer = None  # of an autopilot that has forgotten it
             for one in self._lists:
                 one.failures = 0
@@ -222,7 +224,8 @@ class MissionDownload:
             return []
         transfer.tries += 1
         transfer.sent_s = now_s
-        target, of = (system, AUTOPILOT_COMPONENT), transfer.of.mission_type
+        target = (system, AUTOPILOT_COMPONENT)
+        of = transfer.of.mission_type
         if transfer.phase is not _Phase.ITEMS:
             return [mavlink.MAVLink_mission_request_list_message(*target, of)]
         number = len(transfer.received)
@@ -230,7 +233,8 @@ class MissionDownload:
 
     def _read(self, message: mavlink.MAVLink_message, now_s: float) -> None:
         """Read an answer to the present request; a duplicate of an earlier one is ignored."""
-        transfer, kind = self._transfer, message.get_type()
+        transfer = self._transfer
+        kind = message.get_type()
         if transfer is None or not transfer.tries:
             return
         if message.mission_type != transfer.of.mission_type:
@@ -245,14 +249,17 @@ class MissionDownload:
     def _read_count(
         self, transfer: _Transfer, message: mavlink.MAVLink_mission_count_message, now_s: float
     ) -> None:
-        count, list_id, of = message.count, _number_at(message, _COUNT_ID), transfer.of
+        count = message.count
+        list_id = _number_at(message, _COUNT_ID)
+        of = transfer.of
         if of.mission_type == mavlink.MAV_MISSION_TYPE_MISSION and self._vehicle.is_ardupilot:
             count = 0 if count == 1 else count  # home alone
         if transfer.phase is _Phase.COUNT:
             if transfer.is_check and (count, list_id) != (of.count, of.list_id):
                 self._withdraw(of)
                 transfer.is_check = False
-            transfer.count, transfer.list_id = count, list_id
+            transfer.count = count
+            transfer.list_id = list_id
             same = transfer.is_check and not self._reads_again(of, now_s)
             transfer.go_on(_Phase.DONE if same or not count else _Phase.ITEMS)
             if count > ITEMS_MAX:
@@ -359,12 +366,16 @@ class MissionDownload:
 
     def _complete(self, transfer: _Transfer, now_s: float) -> None:
         """Publish a list that is whole and that the vehicle still has."""
-        of, self._transfer = transfer.of, None
-        of.due_s, of.failures = now_s + _CHECK_S, 0
+        of = transfer.of
+        self._transfer = None
+        of.due_s = now_s + _CHECK_S
+        of.failures = 0
         if transfer.is_check and not transfer.received:
             return
-        of.received, of.read_s = transfer.received, now_s
-        of.count, of.list_id = transfer.count, transfer.list_id
+        of.received = transfer.received
+        of.read_s = now_s
+        of.count = transfer.count
+        of.list_id = transfer.list_id
         if of.mission_type == mavlink.MAV_MISSION_TYPE_MISSION:
             self._publish_mission()
         else:

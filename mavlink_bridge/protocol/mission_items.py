@@ -22,9 +22,13 @@ from mavlink_bridge.protocol.flight_modes import COPTER_TYPES
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID, PX4_ID
 
 _RAW_PER_DEG = 1e7
-_LAT_MAX_RAW, _LON_MAX_RAW = 900_000_000, 1_800_000_000
+_LAT_MAX_RAW = 900_000_000
+_LON_MAX_RAW = 1_800_000_000
 _FOR_EVER = -1
-_ITEMS, _LONGEST_S, _FARTHEST_M, _FASTEST_M_S = 0xFFFF, 1e7, 1e5, 1e3
+_ITEMS = 0xFFFF
+_LONGEST_S = 1e7
+_FARTHEST_M = 1e5
+_FASTEST_M_S = 1e3
 _KINDS: Mapping[int, ItemKind] = MappingProxyType(
     {
         mavlink.MAV_CMD_NAV_WAYPOINT: ItemKind.WAYPOINT,
@@ -107,7 +111,8 @@ class ReceivedItem:
 
 def received_item(message: mavlink.MAVLink_mission_item_int_message, of: Vehicle) -> ReceivedItem:
     """Read a MISSION_ITEM_INT of a mission."""
-    kind, place = _KINDS.get(message.command, ItemKind.OTHER), _place(message)
+    kind = _KINDS.get(message.command, ItemKind.OTHER)
+    place = _place(message)
     if message.command == mavlink.MAV_CMD_CONDITION_DELAY and of.autopilot == PX4_ID:
         kind = ItemKind.DELAY  # ArduPilot flies on meanwhile
     if of.is_ardupilot and message.seq == 0:
@@ -167,9 +172,11 @@ def mission_of(
             to = tags.get(one.to_tag)
             item = MissionItem(ItemKind.OTHER) if to is None else replace(item, jump_to=to)
         if (one.keeps_place or one.keeps_altitude) and last is not None:
-            lat_deg, lon_deg = last.lat_deg, last.lon_deg
+            lat_deg = last.lat_deg
+            lon_deg = last.lon_deg
             if item.place is not None and not one.keeps_place:
-                lat_deg, lon_deg = item.place.lat_deg, item.place.lon_deg
+                lat_deg = item.place.lat_deg
+                lon_deg = item.place.lon_deg
             height = (last.alt_m, last.above_home) if one.keeps_altitude else one.height
             item = replace(item, place=Place(lat_deg, lon_deg, *height))
         # Item 0 of ArduPilot is its home, of the last time that it was stored.
@@ -199,7 +206,8 @@ def rally_of(received: Sequence[ReceivedItem]) -> tuple[Place, ...]:
 
 def _speed(message: mavlink.MAVLink_mission_item_int_message, of: Vehicle) -> MissionItem:
     """A change of speed; PX4 goes back to its default without a positive one."""
-    number, speed_m_s = _whole(message.param1), _within(message.param2, _FASTEST_M_S)
+    number = _whole(message.param1)
+    speed_m_s = _within(message.param2, _FASTEST_M_S)
     known = number is not None and number < len(_SPEED_KINDS)
     if number is None or not known or speed_m_s is None:
         return MissionItem(ItemKind.OTHER)
@@ -213,7 +221,8 @@ def _speed(message: mavlink.MAVLink_mission_item_int_message, of: Vehicle) -> Mi
 
 
 def _jump(message: mavlink.MAVLink_mission_item_int_message) -> ReceivedItem:
-    to, times = _whole(message.param1), _within(message.param2, _ITEMS)
+    to = _whole(message.param1)
+    times = _within(message.param2, _ITEMS)
     if to is None or times is None:
         return ReceivedItem(MissionItem(ItemKind.OTHER))
     item = MissionItem(ItemKind.JUMP, jump_to=to, jump_times=max(int(times), _FOR_EVER))

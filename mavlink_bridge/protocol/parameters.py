@@ -87,7 +87,8 @@ class Parameters:
         """Read a message of the autopilot; `bytewise`: integers as PX4 sends them."""
         if message.get_type() != "PARAM_VALUE" or message.param_id not in self._names:
             return
-        name, value = message.param_id, message.param_value
+        name = message.param_id
+        value = message.param_value
         if bytewise and message.param_type in _BITS:
             (value,) = struct.unpack(_BITS[message.param_type], struct.pack("<f", value))
         if not math.isfinite(value):
@@ -113,7 +114,8 @@ class Parameters:
         return messages
 
     def _message(self, name: str, system: int, *, bytewise: bool) -> mavlink.MAVLink_message:
-        target, coded = (system, AUTOPILOT_COMPONENT), name.encode()
+        target = (system, AUTOPILOT_COMPONENT)
+        coded = name.encode()
         kind = self._types.get(name)  # a set needs the type that the autopilot has sent
         if kind is None or name not in self._sets:
             return mavlink.MAVLink_param_request_read_message(*target, coded, -1)

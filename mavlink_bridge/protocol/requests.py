@@ -47,7 +47,8 @@ class MessageRequester:
             self._requested_s.clear()
             self._tries.clear()
             self._again = {row.name for row in RECEIVED_MESSAGES if row.request_period_s != ONCE_S}
-        system, commands = autopilot.system_id, []
+        system = autopilot.system_id
+        commands = []
         for row in RECEIVED_MESSAGES:
             period_s = row.request_period_s
             if period_s is None:

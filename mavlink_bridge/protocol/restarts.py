@@ -16,7 +16,9 @@ from pymavlink.dialects.v20 import common as mavlink
 
 _CLOCKS = ("SYSTEM_TIME", "GLOBAL_POSITION_INT")
 _LATE_MS = 3000  # of a message that another one has overtaken, also on a slower link
-_AHEAD_MS, _SPEED_UP = 600_000.0, 100.0  # further ahead: no time, also not of a fast simulation
+# further ahead: no time, also not of a fast simulation
+_AHEAD_MS = 600_000.0
+_SPEED_UP = 100.0
 _PAUSE_S = 3.0  # without a heartbeat
 UNKNOWN_S = 2.0  # GLOBAL_POSITION_INT is requested twice a second
 _SAME_S = 3.0  # in which several messages show the same restart
@@ -65,7 +67,8 @@ class RestartWatch:
         return self._time(kind, message.time_boot_ms, now_s)
 
     def _time(self, kind: str, boot_ms: int, now_s: float) -> bool:
-        last, doubtful = self._times.get(kind), self._doubtful.pop(kind, None)
+        last = self._times.get(kind)
+        doubtful = self._doubtful.pop(kind, None)
         now = _BootTime(boot_ms, now_s)
         goes_on = last is None or last.goes_on(boot_ms, now_s)
         if not goes_on and (doubtful is None or not doubtful.goes_on(boot_ms, now_s)):
@@ -84,7 +87,8 @@ class RestartWatch:
         if now_s - self._heartbeat_s > _PAUSE_S:
             self._resumed_s = now_s
         boots = heartbeat.system_status == mavlink.MAV_STATE_BOOT != self._status
-        self._heartbeat_s, self._status = now_s, heartbeat.system_status
+        self._heartbeat_s = now_s
+        self._status = heartbeat.system_status
         if not boots:
             return False
         if any(now_s - last.at_s <= UNKNOWN_S for last in self._times.values()):
@@ -94,7 +98,8 @@ class RestartWatch:
         return self._restarted(now_s)
 
     def _restarted(self, now_s: float) -> bool:
-        same, self._counted_s = now_s - self._counted_s < _SAME_S, now_s
+        same = now_s - self._counted_s < _SAME_S
+        self._counted_s = now_s
         self.count += not same
         self._resumed_s = -math.inf
         return not same

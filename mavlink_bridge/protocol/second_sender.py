@@ -82,7 +82,8 @@ class CopyWatch:
         A new frame goes on with the numbers, so that an equal one is none of before; a sender that
         does not count, and a copy that comes at once, are taken.
         """
-        number, frame = message.get_seq(), bytes(message.get_msgbuf())
+        number = message.get_seq()
+        frame = bytes(message.get_msgbuf())
         first, first_s = self._frames.get(number, (b"", now_s))
         behind = 0 if self._newest is None else (self._newest - number) % _NUMBERS
         if 0 < behind < _NUMBERS // 2 and first == frame and now_s - first_s <= _COPY_S:
@@ -105,11 +106,13 @@ class SequenceWatch:
 
         A frame that comes twice, over two ways, and a few in another order are no second sender.
         """
-        number, frame = message.get_seq(), bytes(message.get_msgbuf())
+        number = message.get_seq()
+        frame = bytes(message.get_msgbuf())
         if self._frames.get(number) == frame:
             return False
         self._frames[number] = frame
-        last, self._number = self._number, number
+        last = self._number
+        self._number = number
         if last is not None and _DISORDER < (last - number) % _NUMBERS <= _NUMBERS // 2:
             self._backward_s = [at_s for at_s in self._backward_s if now_s - at_s <= _RECENT_S]
             self._backward_s.append(now_s)

@@ -31,7 +31,9 @@ _AHEAD = 10 * TICKS_PER_S  # of our stored timestamp
 _UNSYNCED = 35 * TICKS_PER_S  # the same and the time of a sync
 _MOST = (1 << 48) - 10 * 365 * 86_400 * TICKS_PER_S  # ten years before the field ends
 _STREAMS_MAX = 64
-_SIGNATURE, _TIMESTAMP, _LINK = slice(-6, None), slice(-12, -6), -13
+_SIGNATURE = slice(-6, None)
+_TIMESTAMP = slice(-12, -6)
+_LINK = -13
 _log = logging.getLogger(__name__)
 
 

@@ -84,7 +84,8 @@ class TimestampFile:
 
     def close(self) -> None:
         """Close the file; its content stays."""
-        file, self._file = self._file, None
+        file = self._file
+        self._file = None
         if file is not None:
             file.close()
 
@@ -143,7 +144,8 @@ class BackgroundTimestamps:
         """Write the timestamps; wait for a disk that is not slow."""
         with self._changed:
             was_late = self._written < self._number
-            self._newest, self._number = state, self._number + 1
+            self._newest = state
+            self._number = self._number + 1
             self._changed.notify_all()
             if was_late:
                 return
@@ -164,7 +166,8 @@ class BackgroundTimestamps:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._newest is not None or self._closing)
-                state, number = self._newest, self._number
+                state = self._newest
+                number = self._number
                 self._newest = None
             if state is None:
                 self._file.close()

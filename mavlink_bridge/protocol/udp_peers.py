@@ -14,7 +14,8 @@ from pymavlink.dialects.v20 import common as mavlink
 
 PEER_AGE_S = 10.0
 PEERS_MAX = 8
-_V1, _V2 = 0xFE, 0xFD
+_V1 = 0xFE
+_V2 = 0xFD
 _HEADS = {_V1: 6, _V2: 10}  # bytes of a header with its magic
 _CHECKSUM_BYTES = 2
 
@@ -54,7 +55,8 @@ class UdpPeers:
                 rank = PeerRank.ACCEPTED
         peer = self._peers.get(address)
         if peer is not None:
-            peer.rank, peer.received_s = max(peer.rank, rank), now_s
+            peer.rank = max(peer.rank, rank)
+            peer.received_s = now_s
         elif address == self._followed or self._make_room(rank):
             self._peers[address] = _Peer(rank, now_s)
         else:
@@ -103,7 +105,8 @@ class Datagram(bytes):
     def of(cls, data: bytes, peers: UdpPeers, address: UdpAddress) -> "Datagram":
         """The data of a sender."""
         made = cls(data)
-        made.peers, made.address = peers, address
+        made.peers = peers
+        made.address = address
         return made
 
     @property

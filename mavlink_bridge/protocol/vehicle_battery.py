@@ -24,7 +24,9 @@ from smartbattery.snapshot import CELL_FIELDS, NO_GAUGE, BusCounts, Identity, Sn
 
 LAST_MONITOR = 15  # ArduPilot has 16; PX4 gives a battery that it receives the number 255
 MAX_AGE_S = 5.0
-_SAME_V, _SAME_A = 0.0025, 0.015  # what rounding on the way adds
+# what rounding on the way adds
+_SAME_V = 0.0025
+_SAME_A = 0.015
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +91,9 @@ class VehicleBattery:
         if message.id != self._monitor:
             self._others.add(message.id)
             return
-        sample, self._refused, self._received_s = sample_of(message), None, now_s
+        sample = sample_of(message)
+        self._refused = None
+        self._received_s = now_s
         self._measured |= sample.differ
         cells_v = sample.cells_v if self._measured else ()
         if sent.have(sample):
@@ -121,7 +125,8 @@ class VehicleBattery:
 
     def _store(self, sample: BatterySample, cells_v: tuple[float, ...], now_s: float) -> None:
         """Store the plausible values of a message."""
-        current_a, beyond_a = sample.current_a, None
+        current_a = sample.current_a
+        beyond_a = None
         if current_a is not None and abs(current_a) >= CURRENT_MAX_A:
             beyond_a = CURRENT_MAX_A if current_a > 0.0 else None
             current_a = None

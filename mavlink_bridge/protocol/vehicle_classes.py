@@ -50,7 +50,8 @@ _PLANE_RTL = _set_mode(11, "RTL", "QRTL", "QLAND")  # Q_RTL_MODE
 _LANDING_SEQUENCE = ModeCommand(mavlink.MAV_CMD_DO_LAND_START, ("AUTO",))
 _AUTOLAND = _set_mode(26, "AUTOLAND")  # since 4.7, where the direction of the take-off is known
 _PLANE_LANDS = (_LANDING_SEQUENCE, _AUTOLAND, _PLANE_RTL)
-_STOP, _SURFACE = _set_mode(4, "HOLD"), _set_mode(9, "SURFACE")
+_STOP = _set_mode(4, "HOLD")
+_SURFACE = _set_mode(9, "SURFACE")
 _BLIMP_RTL = _set_mode(4, "RTL")
 _HOLD = ModeCommand(mavlink.MAV_CMD_DO_SET_MODE, ("LOITER",), (_CUSTOM_MODE, *_PX4_HOLD))
 

@@ -16,7 +16,9 @@ class WindMessage(mavlink.MAVLink_message):  # type: ignore[misc]  # pymavlink i
     id = 168
     msgname = "WIND"
     fieldnames = ordered_fieldnames = ("direction", "speed", "speed_z")
-    orders, lengths, array_lengths = (0, 1, 2), (1, 1, 1), (0, 0, 0)
+    orders = (0, 1, 2)
+    lengths = (1, 1, 1)
+    array_lengths = (0, 0, 0)
     crc_extra = 1
     unpacker = struct.Struct("<fff")
     instance_field = None
@@ -25,7 +27,9 @@ class WindMessage(mavlink.MAVLink_message):  # type: ignore[misc]  # pymavlink i
     def __init__(self, direction: float, speed: float, speed_z: float) -> None:
         super().__init__(self.id, self.msgname)
         self._fieldnames = self.fieldnames
-        self.direction, self.speed, self.speed_z = direction, speed, speed_z
+        self.direction = direction
+        self.speed = speed
+        self.speed_z = speed_z
 
 
 mavlink.mavlink_map.setdefault(WindMessage.id, WindMessage)  # parsers look it up there

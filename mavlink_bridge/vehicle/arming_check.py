@@ -39,7 +39,8 @@ class ArmingCheck:
             report: of the battery.
             withheld: reason why its BATTERY_STATUS is not sent, `None` if it is sent.
         """
-        index, verdict = report.index, report.preflight
+        index = report.index
+        verdict = report.preflight
         reasons = verdict.reasons
         self._evaluated = True
         if verdict.go and withheld is not None:

@@ -83,7 +83,8 @@ class BatteryIdAllocator:
         since_s = autopilot.online_since_s(now_s)
         wait_s = _LISTEN_S if stack.own_battery_ids else 0.0
         if autopilot.kind is None or since_s is None:
-            since_s, wait_s = self._start_s, _EXPECTED_S if self.is_expected else _ALONE_S
+            since_s = self._start_s
+            wait_s = _EXPECTED_S if self.is_expected else _ALONE_S
         waiting = now_s - since_s < wait_s and not self._complete
         if self.allocated is None and waiting:
             return None

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 BATTERY_RESET = 42651  # MAV_CMD of ArduPilot
 LAST_MONITOR = 16  # of ArduPilot, from 1
 _GROUND_S = 3.0  # disarmed without a break
-_RETRY_S, _TRIES = 3.0, 3
+_RETRY_S = 3.0
+_TRIES = 3
 _log = logging.getLogger(__name__)
 
 
@@ -61,12 +62,14 @@ class BatteryReset:
 
     def take_texts(self) -> list[tuple[int, str]]:
         """MAV_SEVERITY and text of each message for the pilot since the last call."""
-        texts, self._texts = self._texts, []
+        texts = self._texts
+        self._texts = []
         return texts
 
     def update(self, report: Report) -> None:
         """Note which pack is connected, and its charge."""
-        index, read = report.index, report.snapshot.identity
+        index = report.index
+        read = report.snapshot.identity
         monitor = self._monitors.get(index)
         if monitor is None or report.snapshot.voltage_v is None:
             return
@@ -102,7 +105,8 @@ class BatteryReset:
             if reset.tries == _TRIES:
                 self._finish(index, "no answer")
                 return []
-            reset.tries, reset.sent_s = reset.tries + 1, now_s
+            reset.tries = reset.tries + 1
+            reset.sent_s = now_s
             values = 1 << reset.monitor - 1, math.floor(reset.soc_pct)
             return [command(autopilot.system_id, BATTERY_RESET, *values, attempt=reset.tries - 1)]
         return []

@@ -19,7 +19,8 @@ from mavlink_bridge.protocol.schedule import MessageSchedule
 REQUESTS = ("COMMAND_LONG", "COMMAND_INT", "PARAM_REQUEST_LIST", "PARAM_REQUEST_READ", "PARAM_SET")
 AUTO_ID = -1  # first free BATTERY_STATUS.id
 _US_PER_S = 1e6
-_DEFAULT_US, _OFF_US = 0, -1
+_DEFAULT_US = 0
+_OFF_US = -1
 _FASTEST_S = 0.1
 _STATUS = mavlink.MAVLINK_MSG_ID_BATTERY_STATUS
 # The flight controller depends on the first two: they may be faster, but neither off nor slower.

@@ -126,7 +126,8 @@ class SentCommand:
         """
         if vehicle.armed is not True:
             return None if vehicle.armed is False else self
-        age_s, mode = vehicle.heartbeat_age_s, vehicle.mode or UNKNOWN_MODE
+        age_s = vehicle.heartbeat_age_s
+        mode = vehicle.mode or UNKNOWN_MODE
         if age_s is None or age_s > HEARTBEAT_MAX_AGE_S:
             return self
         # What follows a command may be its effect; what follows the commanded mode is none.

@@ -48,7 +48,8 @@ _HEARTBEAT = mavlink.MAVLink_heartbeat_message(
 )
 _LATEST_RELEASE = (255, 255, 255)
 # ARMING_SKIPCHK takes the place of ARMING_CHECK; development versions of 4.7 have one of the two.
-_ARDUPILOT_47_DEV, _ARDUPILOT_47_BETA = (4, 7, 0), (4, 7, 128)
+_ARDUPILOT_47_DEV = (4, 7, 0)
+_ARDUPILOT_47_BETA = (4, 7, 128)
 
 HEAD = f"{'':6}{'parameter':18}{'value':>8}  {'required':14}reason"
 
@@ -202,15 +203,19 @@ class ParameterCheck:
 
     def _finding(self, row: ParameterRequirement, capacity_mah: float | None) -> Finding:
         found = self._parameters.values.get(row.name)
-        least, most = row.least, row.most
+        least = row.least
+        most = row.most
         default = None if found is None else row.default
         if row.times is not None:
             factors = {"system_id": self._autopilot.system_id, "capacity_mah": capacity_mah}
             factor = factors[row.times]
             if factor is None:
-                least, most, default = 1.0, math.inf, None
+                least = 1.0
+                most = math.inf
+                default = None
             else:
-                least, most = least * factor, most * factor
+                least = least * factor
+                most = most * factor
                 default = default and round(default * factor)
         required = f"{least:g}" if least == most else f"{least:g} to {most:g}"
         if most == math.inf:

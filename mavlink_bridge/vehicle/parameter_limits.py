@@ -63,7 +63,8 @@ class LimitParameter:
 
 
 _MULTIROTORS = ("PX4 multirotor", "PX4 VTOL")
-_MOT, _Q_M = ("ArduCopter", "ArduSub"), ("QuadPlane",)
+_MOT = ("ArduCopter", "ArduSub")
+_Q_M = ("QuadPlane",)
 LIMIT_PARAMETERS = (
     LimitParameter(_MOT, "MOT_BAT_CURR_MAX", "max_a", 1000.0),
     LimitParameter(_MOT, "MOT_BAT_CURR_TC", "max_a", 60.0, 1.0),  # the default 5 s is slow
@@ -129,8 +130,10 @@ class WriteBudget:
         self._lows = before, min(present, requested)
         if now_s - self._window_s < _WINDOW_S:
             return None
-        started, self._window_s = math.isfinite(self._window_s), now_s
-        lowest, self._lows = min(self._lows), (self._lows[1], requested)
+        started = math.isfinite(self._window_s)
+        self._window_s = now_s
+        lowest = min(self._lows)
+        self._lows = (self._lows[1], requested)
         return lowest if started else None
 
 
@@ -215,7 +218,8 @@ class ParameterLimiter:
         """Write a limit if its budget permits, never above the original value."""
         if name in self._parameters.pending():
             return
-        original, written = self._saved.values[name], self._parameters.values.get(name)
+        original = self._saved.values[name]
+        written = self._parameters.values.get(name)
         if written is None or name in self._parameters.requested():  # no try is left
             if self._read_s is None or now_s - self._read_s >= _RETRY_S:
                 self._read_s = now_s
@@ -230,7 +234,8 @@ class ParameterLimiter:
 
     def _raise_back(self, name: str, now_s: float) -> None:
         """Write the original value of a limit that has ended while another one goes on."""
-        value, now = self._saved.values[name], self._parameters.values.get(name)
+        value = self._saved.values[name]
+        now = self._parameters.values.get(name)
         wrong = now is not None and not same(now, value)
         open_set = name in self._parameters.requested()
         if wrong and not open_set and self._budget(name).left(now_s) >= _WRITES_KEPT:

@@ -69,7 +69,8 @@ def _plane_lands_by_mission(vehicle: VehicleState) -> bool:
     Source: ArduPlane events.cpp `handle_battery_failsafe`, `already_landing`; GCS_MAVLink_Plane.cpp
     `landed_state`.
     """
-    number, items = vehicle.mission_item, None if vehicle.plan is None else vehicle.plan.items
+    number = vehicle.mission_item
+    items = None if vehicle.plan is None else vehicle.plan.items
     if vehicle.mode != "AUTO" or number is None or items is None or number >= len(items):
         return False
     committed = vehicle.vehicle_class == "ArduPlane" or (
@@ -92,7 +93,8 @@ def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = No
     the mode that a pilot has chosen after our command. Nothing is sent to a vehicle that is
     disarmed or without a fresh heartbeat.
     """
-    age_s, doing = vehicle.heartbeat_age_s, activity(vehicle, sent)
+    age_s = vehicle.heartbeat_age_s
+    doing = activity(vehicle, sent)
     row = class_named(vehicle.vehicle_class)
     absent = row is not None and do >= ActionKind.RETURN and not row.commands(do)
     rules = (
@@ -135,7 +137,8 @@ def decide(
     if not commands:
         return Decision(None, "no action requested", None, sent)
     most = max(commands, key=lambda one: one.action.do)
-    do, tries = _possible(most.action, vehicle), 1
+    do = _possible(most.action, vehicle)
+    tries = 1
     if do is ActionKind.REDUCE:  # no mode: it is in force while it is requested
         reason = refusal(do, vehicle, sent)
         return Decision(do if reason is None else None, reason or most.because, most, sent)
@@ -227,7 +230,9 @@ def _next(
 ) -> SentCommand:
     """State after a command that is sent now."""
     row = class_named(vehicle.vehicle_class)
-    earlier, means, recent_s = dict[tuple[int, int], float](), 0, [(int(do), now_s)]
+    earlier = dict[tuple[int, int], float]()
+    means = 0
+    recent_s = [(int(do), now_s)]
     obeyed_before = False
     if sent is not None:
         without_effect = sent.phase is Phase.SENT or sent.phase in UNOBEYED

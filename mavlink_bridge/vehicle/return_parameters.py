@@ -30,17 +30,23 @@ from mavlink_bridge.protocol.flight_stacks import ANY_RELEASE, Release
 from mavlink_bridge.protocol.mission_items import UNKNOWN_CIRCLES, Circles
 from mavlink_bridge.protocol.parameters import Parameters
 
-_COPTER, _PLANE, _ROVER, _PX4 = "ArduCopter", "ArduPlane", "ArduRover", "PX4"
+_COPTER = "ArduCopter"
+_PLANE = "ArduPlane"
+_ROVER = "ArduRover"
+_PX4 = "PX4"
 _AGAIN_S = 60.0
 _ABSENT_ROUNDS = 10  # of which one requests also what was absent
 _WINDOW = 4  # requests without an answer at the same time
 _VERSION_S = 3.0  # to wait for the release, which decides on the names
 _LATEST: Release = (255, 255, 255)
 # Development versions of these releases have one of the two names.
-_45_DEV, _45_BETA = (4, 5, 0), (4, 5, 128)
-_47_DEV, _47_BETA = (4, 7, 0), (4, 7, 128)
+_45_DEV = (4, 5, 0)
+_45_BETA = (4, 5, 128)
+_47_DEV = (4, 7, 0)
+_47_BETA = (4, 7, 128)
 _FULL_CIRCLE_DEG = 360.0
-_CM, _KM = 0.01, 1000.0
+_CM = 0.01
+_KM = 1000.0
 _MS = 0.001
 
 
@@ -228,7 +234,8 @@ class ReturnParameters:
             self._used = read
             self.returns, self.speeds = _PLANS[firmware](read)
             self.agility = _agility(read, eases=firmware == _PX4)
-            rate_deg_s, radius_m = read.values.get("turn_deg_s"), read.values.get("turn_m", 0.0)
+            rate_deg_s = read.values.get("turn_deg_s")
+            radius_m = read.values.get("turn_m", 0.0)
             turn_s = _FULL_CIRCLE_DEG / abs(rate_deg_s) if rate_deg_s else None
             self.circles = Circles(abs(radius_m), turn_s)
 
@@ -238,9 +245,15 @@ class ReturnParameters:
         seen = firmware, autopilot.vehicle_type, autopilot.restarts, release
         if seen == self._seen:
             return
-        self._seen, self._used, self.returns = seen, None, None
-        self.speeds, self.agility, self.circles = Speeds(), Agility(), UNKNOWN_CIRCLES
-        self._rows, self._again, self._again_s = {}, [], now_s + _AGAIN_S
+        self._seen = seen
+        self._used = None
+        self.returns = None
+        self.speeds = Speeds()
+        self.agility = Agility()
+        self.circles = UNKNOWN_CIRCLES
+        self._rows = {}
+        self._again = []
+        self._again_s = now_s + _AGAIN_S
         for row in RETURN_PARAMETERS:
             fits = release is None or row.since <= release < row.before
             if row.firmware == firmware and fits:
@@ -257,7 +270,8 @@ class ReturnParameters:
             "rotors": float(vehicle_type not in (FIXED_WING_TYPE, *ROVER_TYPES)),
             "wing": float(vehicle_type in (FIXED_WING_TYPE, *VTOL_TYPES)),
         }
-        missing, unread = [], []
+        missing = []
+        unread = []
         for quantity, rows in self._rows.items():
             if rows[0].only and not values.get(rows[0].only):
                 continue
@@ -290,8 +304,12 @@ class ReturnParameters:
 
 def _copter(read: _Read) -> tuple[ReturnPlan, Speeds]:
     get = read.values.get
-    cruise_m_s, descent_m_s = get("cruise_m_s"), get("descent_m_s")
-    high_m_s, final_m, cone, low_m = get("high_m_s"), get("final_m"), get("cone"), get("low_m")
+    cruise_m_s = get("cruise_m_s")
+    descent_m_s = get("descent_m_s")
+    high_m_s = get("high_m_s")
+    final_m = get("final_m")
+    cone = get("cone")
+    low_m = get("low_m")
     stays = final_m is not None and final_m > 0.0
     plan = ReturnPlan(
         cruise_m_s=_or_else(get("return_m_s"), cruise_m_s),
@@ -317,7 +335,8 @@ def _plane(read: _Read) -> tuple[ReturnPlan, Speeds]:
     get = read.values.get
     speeds = Speeds(get("cruise_m_s"), get("climb_m_s"), get("descent_m_s"))
     to_landing = _TO_LANDING.get(get("landing"))
-    height_m, mode = get("height_m"), get("vtol_return")
+    height_m = get("height_m")
+    mode = get("vtol_return")
     climbs_first = get("climb_min_m") or int(get("options", 0.0)) & _CLIMB_BEFORE_TURN
     plan = ReturnPlan(
         cruise_m_s=speeds.cruise_m_s,
@@ -373,7 +392,8 @@ def _px4(read: _Read) -> tuple[ReturnPlan, Speeds]:
     rotor = Speeds(get("rotor_m_s"), get("rotor_up_m_s"), get("rotor_dn_m_s"))
     hovers = not get("wing") or read.on_wing is False
     now = rotor if hovers else wing
-    delay_s, number = get("wait_s"), get("type")
+    delay_s = get("wait_s")
+    number = get("type")
     to = ReturnTo.HOME if number is None else _RETURN_TO[int(number)]
     if get("rover"):  # drives there from where it is
         plan = ReturnPlan(get("rover_m_s"), lands=False, to=to, missing=read.missing)
@@ -412,7 +432,8 @@ def _approach_m_s(read: _Read) -> float | None:
 
 def _glide_m_s(read: _Read) -> float | None:
     """Sink rate of a landing in circles, as `control_auto_landing_circular` has it."""
-    air_m_s, slope_deg = _approach_m_s(read), read.values.get("glide_deg")
+    air_m_s = _approach_m_s(read)
+    slope_deg = read.values.get("glide_deg")
     if air_m_s is None or slope_deg is None:
         return None
     return air_m_s * math.sin(math.atan(math.radians(slope_deg)))
@@ -428,7 +449,8 @@ def _agility(read: _Read, *, eases: bool) -> Agility:
         down_m_s2=get("down_m_s2") if eases else up_m_s2,  # ArduCopter has one of both
         jerk_m_s3=get("jerk_m_s3"),
     )
-    within_m, within_up_m = get("within_m"), get("within_up_m")
+    within_m = get("within_m")
+    within_up_m = get("within_up_m")
     if not eases or within_m is None or within_up_m is None:
         return agility
     return replace(agility, eases=True, within_m=within_m, within_up_m=within_up_m)
@@ -440,8 +462,10 @@ def _slow_height_m(read: _Read) -> float | None:
     Between MPC_LAND_ALT1 and MPC_LAND_ALT2 the speed falls in proportion to the height.
     """
     get = read.values.get
-    low_m, slow_m = get("low_m"), get("slow_m")
-    fast_m_s, landing_m_s = get("rotor_dn_m_s"), get("landing_m_s")
+    low_m = get("low_m")
+    slow_m = get("slow_m")
+    fast_m_s = get("rotor_dn_m_s")
+    landing_m_s = get("landing_m_s")
     if low_m is None or slow_m is None or fast_m_s is None or landing_m_s is None:
         return None
     if slow_m <= low_m or fast_m_s <= landing_m_s:

@@ -68,10 +68,12 @@ class SavedParameters:
     def follow(self, autopilot: Autopilot) -> None:
         """Load the values of the followed vehicle when it is another one than before."""
         address = autopilot.kind, autopilot.system_id, self._kind
-        path, uid = self._folder / _NAME.format(*address), autopilot.uid
+        path = self._folder / _NAME.format(*address)
+        uid = autopilot.uid
         if path == self._path and uid in (None, self._uid):
             return
-        self._path, self._uid = path, uid
+        self._path = path
+        self._uid = uid
         found = _read(path)
         if uid is not None and found is not None:
             if found.uid not in (None, uid):
@@ -141,9 +143,11 @@ def _read(path: Path) -> _File | None:
 
 
 def _content_of(content: Any) -> _File:  # noqa: ANN401 - any JSON
-    found, uid = content, None
+    found = content
+    uid = None
     if isinstance(content, dict) and "format" in content:
-        found, uid = content.get("values"), content.get("uid")
+        found = content.get("values")
+        uid = content.get("uid")
     if not isinstance(found, dict):
         raise TypeError("no values by name")
     values = {str(name): float(value) for name, value in found.items()}

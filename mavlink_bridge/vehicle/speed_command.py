@@ -33,7 +33,9 @@ _FASTER = 1.1  # times the limit: overshoot of the vehicle's controller
 _RETRY_S = 10.0  # time to slow down
 _ANSWER_S = 1.0
 _TRIES = 3
-_BUDGET, _BUDGET_S = 8, 60.0  # commands of one speed, to limit and to restore it
+# commands of one speed, to limit and to restore it
+_BUDGET = 8
+_BUDGET_S = 60.0
 _THROTTLE_UNCHANGED = -1.0  # DO_CHANGE_SPEED.throttle
 _MOST_M_S = 100.0  # of any vehicle
 
@@ -115,7 +117,8 @@ class SpeedCommand:
             return
         phase, _ = self._unanswered
         self._unanswered = None
-        phase.tries, phase.due_s = phase.tries - 1, -math.inf
+        phase.tries = phase.tries - 1
+        phase.due_s = -math.inf
         for by in (by for by, one in self._phases.items() if one is phase):
             self._commanded_s[by].pop()
 
@@ -164,7 +167,8 @@ class SpeedCommand:
         self, row: SpeedRow, limit: float | None, vehicle: VehicleState, now_s: float
     ) -> float | None:
         """Speed to command now; `None` if the vehicle is slow enough or no try is left."""
-        mode, restores = vehicle.mode or "", limit is None
+        mode = vehicle.mode or ""
+        restores = limit is None
         phase = self._phases.get(row.by)
         if phase is None or (phase.mode, phase.restores) != (mode, restores):
             phase = self._phases[row.by] = _Phase(mode, restores)
@@ -172,7 +176,8 @@ class SpeedCommand:
                 self._parameters.read(*row.parameters)
         if phase.ended or now_s < phase.due_s:
             return None
-        original, measured = self._original_m_s(row), getattr(vehicle, row.measured)
+        original = self._original_m_s(row)
+        measured = getattr(vehicle, row.measured)
         slow = limit is not None and (measured is None or measured <= _FASTER * limit)
         if slow or original is None:
             return None
@@ -195,7 +200,8 @@ class SpeedCommand:
         """Speed to restore; read from the vehicle while it is unknown."""
         if row.by in self._saved.values:
             return self._saved.values[row.by]
-        values, units = self._parameters.values, row.parameters
+        values = self._parameters.values
+        units = row.parameters
         speeds = [values[name] * unit_m_s for name, unit_m_s in units.items() if name in values]
         known = [speed_m_s for speed_m_s in speeds if 0.0 < speed_m_s <= _MOST_M_S]
         if not known and not self._parameters.pending() & units.keys():

@@ -32,7 +32,10 @@ from mavlink_bridge.vehicle.precedence import Decision, activity, decide
 from mavlink_bridge.vehicle.speed_command import SpeedCommand
 
 _SUCCESS = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
-_CRITICAL, _WARNING, _NOTICE = 2, 4, 5  # MAV_SEVERITY
+# MAV_SEVERITY
+_CRITICAL = 2
+_WARNING = 4
+_NOTICE = 5
 _HEARTBEAT_PERIOD_S = 0.5  # requested after a command: PX4 sends one a second
 _HEARTBEATS_S = 4.0
 _ALL_ACTIONS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
@@ -110,7 +113,8 @@ class VehicleControl:
     ) -> list[mavlink.MAVLink_message]:
         """Messages to send now; if not `enabled`, only those that restore the vehicle."""
         requests = [one for some in self._requests.values() for one in some] if enabled else []
-        vehicle, before = self._classified(vehicle, autopilot), self.sent
+        vehicle = self._classified(vehicle, autopilot)
+        before = self.sent
         if self.sent is None or not autopilot.resumed(now_s):
             decision = decide(requests, vehicle, self.sent, now_s)
         else:
@@ -199,7 +203,8 @@ class VehicleControl:
         self, decision: Decision, autopilot: Autopilot, vehicle: VehicleState, now_s: float
     ) -> list[mavlink.MAVLink_message]:
         """The command that was decided on; heartbeats that show what has become of it."""
-        sent, system = self.sent, autopilot.system_id
+        sent = self.sent
+        system = autopilot.system_id
         if sent is None:
             return []
         if decision.send in (ActionKind.RETURN, ActionKind.LAND):

@@ -210,7 +210,9 @@ class Bq40:
         if self._part.device is not None:
             values["device"] = self._part.device
         values |= self._capacities(values)
-        amps, degc, volts = values["current_a"], values["temperature_degc"], values["voltage_v"]
+        amps = values["current_a"]
+        degc = values["temperature_degc"]
+        volts = values["voltage_v"]
         values |= {"bat_pin_v": volts, "pack_pin_v": volts, "power_w": volts * amps}
         values["average_power_w"] = volts * values["average_a"]
         values["max_average_discharge_w"] = values["max_average_discharge_a"] * self._rated_v

@@ -21,14 +21,19 @@ from smartbattery.smbus import BLOCK_ACCESS
 # fmt: off
 BEFORE_SELECTOR = {0x00: b"", BLOCK_ACCESS: b"\x02"}  # in a write: nothing, or the count of the block
 FIRST_DIRECT = 0x50  # from here on an unsealed part answers a command with the data of its selector
-SHUTDOWN, RESETS = 0x0010, (0x0012, 0x0041)
-SEAL, RESET_LIFETIME, RESET_FAILURES = 0x0030, 0x0028, 0x0029
+SHUTDOWN = 0x0010
+RESETS = (0x0012, 0x0041)
+SEAL = 0x0030
+RESET_LIFETIME = 0x0028
+RESET_FAILURES = 0x0029
 SWITCHES = {  # each toggles a flag of ManufacturingStatus
     0x0022: "FET_EN", 0x0023: "LF_EN", 0x0024: "PF_EN", 0x0025: "BBR_EN", 0x0026: "FUSE_EN",
     0x0027: "LED_EN",
 }
 # Security modes by their flags in OperationStatus; two keys within 4 s open the next one.
-SEALED, UNSEALED, FULL_ACCESS = frozenset({"SEC0", "SEC1"}), frozenset({"SEC1"}), frozenset({"SEC0"})
+SEALED = frozenset({"SEC0", "SEC1"})
+UNSEALED = frozenset({"SEC1"})
+FULL_ACCESS = frozenset({"SEC0"})
 KEYS_WITHIN_S = 4.0
 KEYS = {SEALED: (0x0414, 0x3672, UNSEALED), UNSEALED: (0xFFFF, 0xFFFF, FULL_ACCESS)}
 
@@ -83,9 +88,14 @@ class ProtectionLimit:
 _NOTEBOOK_A = 6.0  # the first limit of current in the factory settings
 _FULL_V = 4.2  # of the cells in the factory settings
 _CHARGE_C = 2.0
-_A, _C, _D = ActiveWhile.ALWAYS, ActiveWhile.CHARGING, ActiveWhile.DISCHARGING
-_HAND, _OCC, _UT = "by hand", "TI SLUUCO9A (BQ28Z620)", "TI SLUUCO9A (BQ28Z620)"
-_CUV, _OT = "TI SLUUCY8 (BQ77307)", "TI SLUUBY1B (BQ76942)"
+_A = ActiveWhile.ALWAYS
+_C = ActiveWhile.CHARGING
+_D = ActiveWhile.DISCHARGING
+_HAND = "by hand"
+_OCC = "TI SLUUCO9A (BQ28Z620)"
+_UT = "TI SLUUCO9A (BQ28Z620)"
+_CUV = "TI SLUUCY8 (BQ77307)"
+_OT = "TI SLUUBY1B (BQ76942)"
 
 
 def safety_limits(pack: PackSpec) -> tuple[ProtectionLimit, ...]:

@@ -46,7 +46,8 @@ _MODE_COMMAND = bytes((sbs.MODE.command,))
 _MODE_WRITABLE = 0xE300  # CAPM, CHGM, AM, PB, CC
 _ERROR_PCT = 0.05  # of MaxError for each cycle since the last update (TI SLUUCH2)
 _TEN_MWH_PER_MAH_V = 0.1
-_SBS_1_1, _SBS_1_1_WITH_PEC = 2, sbs.PEC_VERSION
+_SBS_1_1 = 2
+_SBS_1_1_WITH_PEC = sbs.PEC_VERSION
 _CHEMISTRY_TEXTS = {"lipo": "LiP", "lihv": "LiP", "li-ion": "LION", "lifepo4": "LiFe"}
 _TEXTS = {command: field for _, field, command in sbs.TEXTS}
 
@@ -162,7 +163,9 @@ class VirtualGauge:
 
     def update(self, now_s: float, blind_cell: int | None = None, offset_a: float = 0.0) -> None:
         """Measure; `blind_cell` reads 0xFFFF this time, `offset_a` is added to the current."""
-        spec, pack, values = self._spec, self._pack, self._values
+        spec = self._spec
+        pack = self._pack
+        values = self._values
         dt_s = now_s - self._updated_s
         noise = self._random.standard_normal(len(pack.cells_v) + 3)
         drawn_ah = float(pack.drawn_ah)

@@ -25,7 +25,8 @@ from smartbattery.pec import pec
 from smartbattery.registers import MAX_BLOCK
 
 # Functionality of an adapter (linux/i2c.h).
-I2C, PEC = 0x0001, 0x0008
+I2C = 0x0001
+PEC = 0x0008
 (
     QUICK, READ_BYTE, WRITE_BYTE, READ_BYTE_DATA, WRITE_BYTE_DATA, READ_WORD, WRITE_WORD,
     PROCESS_CALL, READ_BLOCK, WRITE_BLOCK, READ_I2C_BLOCK, WRITE_I2C_BLOCK,
@@ -170,7 +171,8 @@ class SMBus:
         As with the kernel, an adapter with raw transfers and without this call reads zeros, without
         an error.
         """
-        tx, blind = bytes((register,)), self.funcs & I2C and not self.funcs & READ_BLOCK
+        tx = bytes((register,))
+        blind = self.funcs & I2C and not self.funcs & READ_BLOCK
         self._require(I2C if blind else READ_BLOCK)
         reply = self._transfer(i2c_addr, tx, 1 + MAX_BLOCK + 1)
         end = 1 + reply[0]

@@ -16,7 +16,8 @@ from sim.plant.cell_parameters import ZERO_DEGC_K
 
 _REFERENCE_K = 298.15
 _LEAK_FRAC_DAY = 0.02 / 30.0
-_LEAK_DEGC, _LEAK_TWICE_K = 20.0, 10.0
+_LEAK_DEGC = 20.0
+_LEAK_TWICE_K = 10.0
 _MIN_FRAC = 0.05  # of the capacity always remains
 
 

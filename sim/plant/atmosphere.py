@@ -13,13 +13,18 @@ import numpy as np
 from sim.plant.cell_parameters import ZERO_DEGC_K
 from sim.plant.scenario import AirSpec, Scenario
 
-_LOWEST_M, _HIGHEST_M = -500.0, 11_000.0  # validity of the formula; constant beyond
-_SEA_LEVEL_PA, _SEA_LEVEL_K = 101_325.0, 288.15
+# validity of the formula; constant beyond
+_LOWEST_M = -500.0
+_HIGHEST_M = 11_000.0
+_SEA_LEVEL_PA = 101_325.0
+_SEA_LEVEL_K = 288.15
 _LAPSE_K_M = 0.0065
 _PRESSURE_EXPONENT = 5.25588
 _GAS_J_KG_K = 287.053
 
-_ALONG_M, _UP_M = 200.0, 50.0  # scale lengths of gusts
+# scale lengths of gusts
+_ALONG_M = 200.0
+_UP_M = 50.0
 _UP_FRAC = 0.63  # of the standard deviation along the wind
 _MIN_DRIFT_M_S = 3.0  # gusts also pass a vehicle that hovers in still air
 

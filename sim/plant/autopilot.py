@@ -20,8 +20,11 @@ Wind = Callable[[float], tuple[float, float]]  # motion of the air to the north 
 
 LONGEST_S = 7200.0  # of a flight that does not land
 RETURN_MODE = "RTL"
-_MISSION_MODE, _PILOT_MODE = "AUTO", "LOITER"
-_REACHED_M, _LEVEL_M = 2.0, 0.3  # of a place, of a height
+_MISSION_MODE = "AUTO"
+_PILOT_MODE = "LOITER"
+# of a place, of a height
+_REACHED_M = 2.0
+_LEVEL_M = 0.3
 _BRAKING = 0.8  # of the acceleration, planned for
 _CIRCLING = 0.5  # of the acceleration, used on a circle
 _SPEED_KEYS: dict[str, str] = {
@@ -100,7 +103,8 @@ class Autopilot:
 
     def home(self, step: int, moment: Moment) -> Iterator[Moment]:
         """The commanded return after a moment of the flight."""
-        self._step, self._now = step, moment._replace(mode=RETURN_MODE)
+        self._step = step
+        self._now = moment._replace(mode=RETURN_MODE)
         yield from self._return()
         yield from self._stay_aloft_or_stand()
 
@@ -126,10 +130,13 @@ class Autopilot:
     def _orders(self) -> Iterator[_Order]:
         """The items that fly, in their order; jumps are followed and speeds are set."""
         left: dict[int, int] = {}  # of each jump
-        speeds, number, skipped = self._speeds, 1, 0
+        speeds = self._speeds
+        number = 1
+        skipped = 0
         while number <= len(self._items) and skipped < _MOST_SKIPPED:
             item = self._items[number - 1]
-            follows, skipped = number + 1, skipped + 1
+            follows = number + 1
+            skipped = skipped + 1
             if item.do == ItemKind.JUMP and item.to is not None:
                 times = left.get(number, item.times)
                 left[number] = times - 1 if times > 0 else times
@@ -142,7 +149,9 @@ class Autopilot:
             number = follows
 
     def _fly(self, order: _Order, after: _Order | None) -> Iterator[Moment]:
-        item, speeds, now = order.item, order.speeds, self._now
+        item = order.item
+        speeds = order.speeds
+        now = self._now
         north_m = now.north_m if item.north_m is None else item.north_m
         east_m = now.east_m if item.east_m is None else item.east_m
         up_m = now.up_m if item.height_m is None else item.height_m
@@ -179,7 +188,8 @@ class Autopilot:
     # ------------------------------------------------------------------ return and landing
 
     def _return(self) -> Iterator[Moment]:
-        plan, now = self._returns, self._now
+        plan = self._returns
+        now = self._now
         north_m, east_m, rally_m = self._destination()
         away_m = math.hypot(now.north_m - north_m, now.east_m - east_m)
         least_m = now.up_m + plan.climb_at_least_m
@@ -203,7 +213,8 @@ class Autopilot:
 
     def _destination(self) -> tuple[float, float, float | None]:
         """Where the return leads: north, east, and the height of a rally point."""
-        now, plan = self._now, self._returns
+        now = self._now
+        plan = self._returns
 
         def away_m(place: tuple[float, float, float | None]) -> float:
             return math.hypot(place[0] - now.north_m, place[1] - now.east_m)
@@ -254,8 +265,10 @@ class Autopilot:
         self._place_m = target.north_m, target.east_m
         while True:
             now = self._now
-            north_m, east_m = target.north_m - now.north_m, target.east_m - now.east_m
-            rise_m, away_m = target.up_m - now.up_m, math.hypot(north_m, east_m)
+            north_m = target.north_m - now.north_m
+            east_m = target.east_m - now.east_m
+            rise_m = target.up_m - now.up_m
+            away_m = math.hypot(north_m, east_m)
             if away_m <= _REACHED_M and abs(rise_m) <= _LEVEL_M:
                 return
             cruise_m_s = min(speeds.cruise_m_s, self._braking_m_s(away_m, target.corner_m_s))
@@ -266,7 +279,8 @@ class Autopilot:
 
     def _circle(self, centre: _Target, turns: float, radius_m: float) -> Iterator[Moment]:
         """Fly to the nearest point of a circle, then around its centre."""
-        now, step_s = self._now, self._step_s
+        now = self._now
+        step_s = self._step_s
         angle = math.atan2(now.east_m - centre.east_m, now.north_m - centre.north_m)
         centripetal_m_s = math.sqrt(_CIRCLING * self._acceleration_m_s2 * radius_m)
         speed_m_s = min(centre.speeds.cruise_m_s, centripetal_m_s)
@@ -277,7 +291,8 @@ class Autopilot:
         yield from self._to(edge)
         for _ in range(round(turns * math.tau * radius_m / speed_m_s / step_s)):
             angle += speed_m_s / radius_m * step_s
-            north, east = math.cos(angle), math.sin(angle)
+            north = math.cos(angle)
+            east = math.sin(angle)
             off_north_m = centre.north_m + radius_m * north - self._now.north_m
             off_east_m = centre.east_m + radius_m * east - self._now.east_m
             yield self._moved(off_north_m - speed_m_s * east, off_east_m + speed_m_s * north, 0.0)
@@ -290,13 +305,16 @@ class Autopilot:
 
     def _moved(self, north_m_s: float, east_m_s: float, climb_m_s: float) -> Moment:
         """The next moment, with a velocity as near to the demanded one as the vehicle can."""
-        now, step_s = self._now, self._step_s
+        now = self._now
+        step_s = self._step_s
         self._step += 1
         north_m_s, east_m_s = self._possible_m_s(north_m_s, east_m_s)
-        north_m_s, east_m_s = north_m_s - now.north_m_s, east_m_s - now.east_m_s
+        north_m_s = north_m_s - now.north_m_s
+        east_m_s = east_m_s - now.east_m_s
         most_m_s = self._acceleration_m_s2 * step_s
         frac = min(1.0, most_m_s / max(math.hypot(north_m_s, east_m_s), most_m_s))
-        north_m_s, east_m_s = now.north_m_s + frac * north_m_s, now.east_m_s + frac * east_m_s
+        north_m_s = now.north_m_s + frac * north_m_s
+        east_m_s = now.east_m_s + frac * east_m_s
         climb_m_s = now.climb_m_s + min(max(climb_m_s - now.climb_m_s, -most_m_s), most_m_s)
         self._now = now._replace(
             north_m=now.north_m + north_m_s * step_s,

@@ -51,8 +51,15 @@ HYSTERESIS_V = {"lifepo4": 0.011}
 HEAT_CAPACITY_J_K_AH = {"lipo": 22.0, "lihv": 22.0, "li-ion": 16.0, "lifepo4": 33.0}
 
 _PER_FRAC = 1.0 / (CURVE_FRAC[1] - CURVE_FRAC[0])
-_TIMES, _GAINS, _OTHERS = slice(0, 5), slice(5, 10), slice(10, None)  # of the columns of a row
-_ACTING, _SALTS, _LAG, _FAST_LAG = slice(0, 3), slice(1, 3), 3, 4  # of the lags
+# of the columns of a row
+_TIMES = slice(0, 5)
+_GAINS = slice(5, 10)
+_OTHERS = slice(10, None)
+# of the lags
+_ACTING = slice(0, 3)
+_SALTS = slice(1, 3)
+_LAG = 3
+_FAST_LAG = 4
 
 
 def open_circuit_curve_v(chemistry: str, bend_v: float, tilt_v: float) -> FloatArray:

@@ -36,7 +36,8 @@ _LAST = 4  # intervals that give the slope at full
 # The tables are interpolated to a fine grid once; constant beyond its ends.
 _GRID_DEGC = np.linspace(-10.0, 55.0, 66)
 _GRID_FRAC = np.linspace(0.0, 1.0, 101)
-_LAST_DEGC, _LAST_FRAC = len(_GRID_DEGC) - 1.001, len(_GRID_FRAC) - 1.001
+_LAST_DEGC = len(_GRID_DEGC) - 1.001
+_LAST_FRAC = len(_GRID_FRAC) - 1.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,13 @@ def interpolated(chemistry: str, charge_frac: FloatArray, degc: FloatArray) -> F
     wide = len(_GRID_FRAC)
     warm = np.minimum(np.maximum(degc - _GRID_DEGC[0], 0.0), _LAST_DEGC)
     full = np.minimum(np.maximum(charge_frac * (wide - 1), 0.0), _LAST_FRAC)
-    row, column = warm.astype(np.intp), full.astype(np.intp)
-    warm, full = (warm - row)[..., None], (full - column)[..., None]
+    row = warm.astype(np.intp)
+    column = full.astype(np.intp)
+    warm = (warm - row)[..., None]
+    full = (full - column)[..., None]
     corner = row * wide + column
-    low, high = grid.take(corner, axis=0), grid.take(corner + wide, axis=0)
+    low = grid.take(corner, axis=0)
+    high = grid.take(corner + wide, axis=0)
     low += (grid.take(corner + 1, axis=0) - low) * full
     high += (grid.take(corner + wide + 1, axis=0) - high) * full
     low += (high - low) * warm

@@ -19,7 +19,10 @@ _THRUST_COEFFICIENT = 0.01
 
 # Induced over hover velocity in vertical descent, measured (Leishman 2.13): 1 and the sum of
 # these times the first to fourth power of climb over hover velocity, down to -2.
-_K1, _K2, _K3, _K4 = -1.125, -1.372, -1.718, -0.655
+_K1 = -1.125
+_K2 = -1.372
+_K3 = -1.718
+_K4 = -0.655
 _FASTEST_DESCENT = -2.0
 
 _MIN_THRUST_FRAC = 0.05  # of the weight: control remains in a fast descent

@@ -21,9 +21,11 @@ def reported_plan(scenario: Scenario) -> FlightPlan | None:
 
     Item 0 of a mission is home, as on ArduPilot. A pilot's waypoints are not on the autopilot.
     """
-    returns, speeds = scenario.returns, scenario.speeds
+    returns = scenario.returns
+    speeds = scenario.speeds
     if scenario.waypoints:
-        returns, speeds = returns or ReturnSpec(), speeds or SpeedSpec()
+        returns = returns or ReturnSpec()
+        speeds = speeds or SpeedSpec()
     elif returns is None and speeds is None and not scenario.rally:
         return None
     items: tuple[MissionItem, ...] = ()

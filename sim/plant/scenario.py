@@ -115,9 +115,11 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _gauge_fits(self) -> "Scenario":
-        kind, cells = gauge_kind(self.gauge.kind), self.pack.cells
+        kind = gauge_kind(self.gauge.kind)
+        cells = self.pack.cells
         if cells not in kind.cells:
-            least, most = kind.cells[0], kind.cells[-1]
+            least = kind.cells[0]
+            most = kind.cells[-1]
             raise ValueError(f"a {kind.name} gauge is for {least} to {most} cells, not {cells}")
         if self.gauge.v_scale < v_scale_of(self.pack):
             raise ValueError(f"gauge.v_scale = 1 is needed for {cells} cells: Voltage has 16 bits")
@@ -140,7 +142,8 @@ class Scenario(Section):
     def _waypoint_problems(self) -> list[str]:
         """What is wrong with the mission as a whole."""
         problems = [] if self.vehicle else ["[[waypoint]] needs a [vehicle]"]
-        first, last = self.waypoints[0], len(self.waypoints)
+        first = self.waypoints[0]
+        last = len(self.waypoints)
         if first.do != ItemKind.TAKEOFF:
             problems.append("waypoint 1 is not a takeoff")
         for number, item in enumerate(self.waypoints, 1):

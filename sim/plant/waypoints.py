@@ -114,7 +114,8 @@ class WaypointFlight:
         )
 
     def _autopilot(self) -> Autopilot:
-        vehicle, wind = self._rotors.vehicle, self._air.wind_to_m_s
+        vehicle = self._rotors.vehicle
+        wind = self._air.wind_to_m_s
         return Autopilot(self._scenario, vehicle, wind, self._step_s)
 
     def _index(self, t_s: float) -> int:

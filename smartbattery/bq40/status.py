@@ -11,7 +11,11 @@ from smartbattery.fields import Bit, StatusWord
 _Safety = tuple[int, str, str, str]  # bit, mnemonic, what is wrong, what the gauge does
 _Failure = tuple[int, str, str]  # bit, mnemonic, what is wrong
 
-R1, R2, R3, R4, R5 = "TI SLUUA43A", "TI SLUUBK0B", "TI SLUUBU5A", "TI SLUUCH2", "TI SLUUCN4B"
+R1 = "TI SLUUA43A"
+R2 = "TI SLUUBK0B"
+R3 = "TI SLUUBU5A"
+R4 = "TI SLUUCH2"
+R5 = "TI SLUUCN4B"
 Z = "TI SLUUBT5C"
 R41 = "TI SLUUCP8"  # BQ41Z50
 

@@ -37,7 +37,8 @@ def add_flights(path: Path, options: argparse.Namespace, memory: PackMemoryFolde
     console = Console(stderr=True)
     if path.exists() and path.stat().st_size:  # one that cannot be used, before the work
         PackHistory(SqliteFile(path, writes=False), writes=False).flights()
-    counts, files = StoredCounts(), 0
+    counts = StoredCounts()
+    files = 0
     try:
         for name in track(options.add, "flights", console=console, disable=not console.is_terminal):
             flights = _read(Path(name), options, memory)
@@ -48,7 +49,8 @@ def add_flights(path: Path, options: argparse.Namespace, memory: PackMemoryFolde
             files += 1
     finally:  # also of the files before one that cannot be read, and before Ctrl-C
         if files:
-            flights_done, read = counted(counts.flights, "flight"), counted(files, "file")
+            flights_done = counted(counts.flights, "flight")
+            read = counted(files, "file")
             print_stderr(f"{path}: {flights_done} of {read}: {counts}")
 
 
@@ -64,7 +66,8 @@ def _read(path: Path, options: argparse.Namespace, memory: PackMemoryFolder) -> 
     """
     found: dict[int, FlightDetector] = {}
     ended = []
-    name, is_named = "", False
+    name = ""
+    is_named = False
     stated = flight_options(options)
     check_battery(path, options.battery)
     read = flight_reader(options.battery - 1)

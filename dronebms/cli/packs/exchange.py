@@ -26,7 +26,9 @@ from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.service.checkpoint import CHECKPOINT
 from smartbattery.device_lock import is_locked
 
-_HISTORY, _LABELS = "history", "labels"  # keys of an export: flights, names of packs
+# keys of an export: flights, names of packs
+_HISTORY = "history"
+_LABELS = "labels"
 
 
 def write_export(path: Path, everything: EverythingLearned, history: History) -> None:
@@ -83,7 +85,8 @@ def read_export(path: Path, state_dir: Path, memory: PackMemoryFolder) -> None:
         for label in labels:
             if label.pack not in known:  # what is stated here stays
                 history.put_label(replace(label, name=None) if label.name in names else label)
-    packs, flown = counted(len(everything.packs), "pack"), counted(len(flights), "flight")
+    packs = counted(len(everything.packs), "pack")
+    flown = counted(len(flights), "flight")
     print_stderr(f"{path}: {packs} and {flown} read{f': {counts}' if flights else ''}")
 
 

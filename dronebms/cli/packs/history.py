@@ -30,7 +30,8 @@ def read_history(options: argparse.Namespace, everything: EverythingLearned) -> 
     Raises:
         ConfigError: there is no history and nothing learned, or the database cannot be used.
     """
-    path, url = options.state_dir / FILE, options.database
+    path = options.state_dir / FILE
+    url = options.database
     if url is None and not (path.exists() and path.stat().st_size):
         if everything.packs or everything.vehicles:
             return History([], {}, str(options.state_dir))

@@ -16,7 +16,8 @@ from dronebms.health.findings import capacity_text, day_text, findings, maintena
 from dronebms.health.flight_record import FlightRecord
 from dronebms.protection.limits import limit_label
 
-_BARS, _ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+_BARS = "▁▂▃▄▅▆▇█"
+_ASCII_BARS = "_.-=+*%#"
 _DRAWN = 40  # flights in a row of bars
 _HOURS_PER_DAY = 24.0
 _ROWS = (  # of one pack: title, unit, decimals, column
@@ -132,7 +133,8 @@ def print_pack(row: PackRow, console: Console) -> None:
 
 
 def _history_lines(row: PackRow, console: Console) -> list[str]:
-    flights, last = row.flights, row.flights[-1]
+    flights = row.flights
+    last = row.flights[-1]
     kind = f"{last.chemistry} {last.cells or DASH} cells, {number(last.rated_mah, 'mAh')}"
     flown = counted(len(flights), "flight")
     lines = [f"{row.title}: {kind}, {flown}, last {day_text(last.started_unix_s)}"]
@@ -190,6 +192,7 @@ def _most(rows: Sequence[Sequence[object]]) -> int:
 def _bars_of(values: Sequence[float | None], bars: str) -> str:
     """A bar character for each value, scaled to their range; a blank for unknown."""
     known = [value for value in values if value is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
+    low = min(known, default=0.0)
+    high = max(known, default=0.0)
     step = (high - low) / (len(bars) - 1) or 1.0
     return "".join(" " if value is None else bars[round((value - low) / step)] for value in values)

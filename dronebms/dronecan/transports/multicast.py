@@ -59,7 +59,8 @@ class MulticastTransport:
     def receive(self) -> list[CanFrame]:
         """Frames of other senders."""
         frames: list[CanFrame] = []
-        receive, accepts = self._in.recvfrom, self._filter.accepts
+        receive = self._in.recvfrom
+        accepts = self._filter.accepts
         for _ in range(MAX_READS):
             try:
                 raw, sender = receive(_DATAGRAM_BYTES)

@@ -9,7 +9,9 @@ from typing import Protocol
 from dronebms.dronecan.frames import ALLOCATION, CanFrame, FrameFilter
 from dronebms.dronecan.transports.transport import LOST
 
-_GET_NODE_INFO, _NODE_STATUS = 1, 341  # data type ids
+# data type ids
+_GET_NODE_INFO = 1
+_NODE_STATUS = 341
 
 
 class FramePort(Protocol):

@@ -16,7 +16,9 @@ _CLOSE = b"C\r"
 _LINE_MAX = 64  # longer ones are no frames
 _CHUNK_BYTES = 8192
 _UNSENT_MAX = 2048
-_ID_CHARS, _HEAD_CHARS = 8, 10  # "T", 8 digits, length
+# "T", 8 digits, length
+_ID_CHARS = 8
+_HEAD_CHARS = 10
 
 
 class SlcanTransport:

@@ -11,7 +11,11 @@ from typing import Protocol
 from dronebms.dronecan.frames import CanFrame, FrameFilter
 
 MAX_READS = 512  # frames of a call; a flood must not keep the caller
-EXTENDED, REMOTE, ERROR, ID = 0x80000000, 0x40000000, 0x20000000, 0x1FFFFFFF  # bits of linux/can.h
+# bits of linux/can.h
+EXTENDED = 0x80000000
+REMOTE = 0x40000000
+ERROR = 0x20000000
+ID = 0x1FFFFFFF
 MAX_DATA = 8
 LOST = errno.ENODEV  # errno of a bus that is gone
 

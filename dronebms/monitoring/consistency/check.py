@@ -25,7 +25,8 @@ _SECOND_S = 1.0 - 1e-6
 _CHARGE_FIELDS = ("remaining_mah", "soc_pct", "time_to_empty_s")
 # RelativeStateOfCharge is by definition (SBS 1.1) the remaining share of the full charge capacity.
 # 10 points less the rounding; as long as a driver may take to read each of the three again.
-_WORDS_POINTS, _WORDS_S = 9.0, 10.0
+_WORDS_POINTS = 9.0
+_WORDS_S = 10.0
 _MOST_READINGS = 100  # of a second; a frozen gauge is read on and on without a new time
 
 
@@ -129,7 +130,8 @@ class ConsistencyCheck:
         elif sample is not None and self._voltages.fault is None:
             # A bad contact comes and goes within a second.
             return _without_cells(snapshot, self._voltages.odd_cell(sample))
-        pack_v, state = snapshot.voltage_v, self._voltages
+        pack_v = snapshot.voltage_v
+        state = self._voltages
         if state.fault is None or not known_v or (state.fault is Fault.PACK and pack_v is None):
             return snapshot
         if state.fault is Fault.CELLS:
@@ -167,7 +169,9 @@ class ConsistencyCheck:
 
     def _begin_second(self, second_s: float | None) -> None:
         self._second_s = second_s
-        self._currents_a, self._cells_v, self._shares_v = [], [], []
+        self._currents_a = []
+        self._cells_v = []
+        self._shares_v = []
 
     # ------------------------------------------------------------------ current and charge
 
@@ -179,7 +183,8 @@ class ConsistencyCheck:
         *,
         armed: bool | None,
     ) -> Snapshot:
-        current_a, capacity_mah = snapshot.current_a, pack_data.capacity_mah
+        current_a = snapshot.current_a
+        capacity_mah = pack_data.capacity_mah
         if capacity_mah is None:
             return snapshot
         if current_a is not None:
@@ -189,7 +194,8 @@ class ConsistencyCheck:
                 evidence = Evidence(pack_data, capacity_mah, snapshot.average_a, resolution, armed)
                 self._currents = self._currents.added(sample, evidence)
         state = self._currents
-        wrong, rates_a = state.wrong, state.rates_a
+        wrong = state.wrong
+        rates_a = state.rates_a
         if wrong is Wrong.DISPUTED and rates_a is not None:
             currents_a = (rates_a[1],) if current_a is None else (current_a, rates_a[1])
             read = "current unknown" if current_a is None else f"current {current_a:.0f} A"
@@ -208,7 +214,9 @@ class ConsistencyCheck:
 
     def _checked_charge(self, checked: Snapshot, read: Snapshot) -> Snapshot:
         """Reject the charge while percentage, remaining and full charge contradict each other."""
-        pct, mah, full_mah = read.soc_pct, read.remaining_mah, read.full_mah
+        pct = read.soc_pct
+        mah = read.remaining_mah
+        full_mah = read.full_mah
         if pct is None or mah is None or not full_mah:
             return checked
         if abs(pct - 100.0 * mah / full_mah) < _WORDS_POINTS:
@@ -224,7 +232,8 @@ class ConsistencyCheck:
 
     def _counted(self, snapshot: Snapshot, current_a: float, capacity_mah: float) -> CurrentState:
         """State of the currents after a step of their counts."""
-        state, mah = self._currents, snapshot.remaining_mah
+        state = self._currents
+        mah = snapshot.remaining_mah
         read_s = snapshot.read_at_s.get("remaining_mah", snapshot.t_s)
         counts = state.counts.drawn(snapshot.t_s, current_a)
         restarted = counts.newest is None
@@ -243,7 +252,9 @@ class ConsistencyCheck:
             return None
         cells = pack_data.cells or len(snapshot.cells_v)
         pack_v = None if "voltage_v" in snapshot.disputed else snapshot.voltage_v
-        currents_a, cells_v, shares_v = self._currents_a, self._cells_v, self._shares_v
+        currents_a = self._currents_a
+        cells_v = self._cells_v
+        shares_v = self._shares_v
         currents_a.append(current_a)
         cells_v.append(cell_v)
         shares_v.append(cell_v if pack_v is None else pack_v / cells)

@@ -30,33 +30,52 @@ from smartbattery.values import changed
 # Response of the cells, between the medians of two times of 5 s with 2 s between them: two seconds
 # of another value are no step. In recorded and computed flights every step of 1.5 C has at least
 # 0.1 times the resistance of a new cell, and none below 0.05 C has a sag of 40 mV.
-_MIDDLE, _COMPARED, _MEAN = 5, 12, 4
+_MIDDLE = 5
+_COMPARED = 12
+_MEAN = 4
 _SAMPLES = 40
 _MOST_GAP_S = 2.5  # between seconds that are compared
-_STEP_C, _NO_RESPONSE = 1.5, 0.08
-_HEALTHY_C, _HEALTHY = 1.0, (0.2, 8.0)
-_SAG_V, _REST_C, _NO_CURRENT = 0.04, 0.05, 10.0
+_STEP_C = 1.5
+_NO_RESPONSE = 0.08
+_HEALTHY_C = 1.0
+_HEALTHY = (0.2, 8.0)
+_SAG_V = 0.04
+_REST_C = 0.05
+_NO_CURRENT = 10.0
 # Recorded readings are constant for up to 18 s; for less if the charge contradicts it as well.
-_STUCK_S, _MISMATCHED_S = 24, 16
+_STUCK_S = 24
+_MISMATCHED_S = 16
 _FLUCTUATES_V = 0.003  # root mean square of the bends of means of 4 s
 _ABRUPT_FRAC = 0.6  # of a step that passes within 2 s; the knee of a curve does not
-_CHARGE_C, _CHARGE_S, _FALL_V = 0.1, 10.0, 0.003
+_CHARGE_C = 0.1
+_CHARGE_S = 10.0
+_FALL_V = 0.003
 # Counts of the charge.
 _GAP_S = 5.0
 _COUNT_FRAC = 0.12  # recorded gauges count within 10 %
-_FLOOR_FRAC, _STEPS = 0.002, 2.5  # of the capacity; changes of a coarse gauge
+# of the capacity; changes of a coarse gauge
+_FLOOR_FRAC = 0.002
+_STEPS = 2.5
 _JUMP_FRAC = 0.003  # of the capacity; a change that is a correction and no count
 _MOST_FLOORS = 4.0  # remembered difference: counts that agree again are soon accepted
 _COARSE_FRAC = 0.01  # change of a gauge that counts in per cent, assumed before the first one
 _LAG_S = 6.0  # a gauge may count a changed load so much later
 # A gauge may stand at "full" for so long, and fall to 0 from so far, when the cells are empty.
-_NEAR_FULL_FRAC, _NEAR_EMPTY_FRAC = 0.02, 0.1
-_CORRECTIONS_FRAC, _DRAWN_FRAC = 0.05, 0.1  # plausible jumps in sum; of the charge drawn
-_STANDS_FRAC, _FALLS_C = 0.2, 0.3
-_LEAST_FULL, _MOST_FULL = 0.2, 1.3  # no full charge capacity in mAh is beyond them
+_NEAR_FULL_FRAC = 0.02
+_NEAR_EMPTY_FRAC = 0.1
+# plausible jumps in sum; of the charge drawn
+_CORRECTIONS_FRAC = 0.05
+_DRAWN_FRAC = 0.1
+_STANDS_FRAC = 0.2
+_FALLS_C = 0.3
+# no full charge capacity in mAh is beyond them
+_LEAST_FULL = 0.2
+_MOST_FULL = 1.3
 _SAME_FRAC = 0.12
 _OFFSET_C = 0.02  # a current so small may be an offset that the gauge does not count
-_AGREES_S, _COPIES_S = 60.0, 30.0  # a refuted current is restored; a charge that copies it rejected
+# a refuted current is restored; a charge that copies it rejected
+_AGREES_S = 60.0
+_COPIES_S = 30.0
 
 
 class Wrong(Enum):
@@ -244,7 +263,8 @@ class CurrentState:
         """State after a step of the counts; what was refuted is compared within one count."""
         refuted, last = (None, None) if restarted else (self.refuted, self.last)
         if self.refuted_s is not None:
-            refuted, last = refuted or counts.newest, last or counts.newest
+            refuted = refuted or counts.newest
+            last = last or counts.newest
         return changed(self, counts=counts, refuted=refuted, last=last)
 
     @property
@@ -288,12 +308,16 @@ def _charged(state: CurrentState, sample: CurrentSample, by: Evidence) -> Curren
 
 def _responded(state: CurrentState, by: Evidence) -> CurrentState:
     """Compare a step of the current with the response of the cells, relative to a new cell's."""
-    ah, ohm, chemistry = by.ah, by.ohm, by.pack_data.chemistry
+    ah = by.ah
+    ohm = by.ohm
+    chemistry = by.pack_data.chemistry
     samples = state.samples[-_COMPARED:]
     if len(samples) < _COMPARED:
         return changed(state, suspect=False)
-    before, after = _middle(samples[:_MIDDLE]), _middle(samples[-_MIDDLE:])
-    before_a, after_a = before[0], after[0]
+    before = _middle(samples[:_MIDDLE])
+    after = _middle(samples[-_MIDDLE:])
+    before_a = before[0]
+    after_a = after[0]
     step_a = after_a - before_a
     # Cells and pack are not read at once: no response is one of both, and so is a sag.
     steps_v = [b - a for a, b in zip(before[1:], after[1:], strict=True)]
@@ -352,7 +376,9 @@ def _is_abrupt(samples: Sequence[CurrentSample], step_v: float, by: Evidence) ->
 
 def _counted(state: CurrentState, by: Evidence) -> CurrentState:
     """Decide on counts that contradict each other; the verdict stays until they agree."""
-    ah, counts, rates_a = by.ah, state.counts, state.rates_a
+    ah = by.ah
+    counts = state.counts
+    rates_a = state.rates_a
     currents_a = [sample.current_a for sample in state.samples]
     lag_mah = (max(currents_a) - min(currents_a)) * _LAG_S / 3.6
     floor_mah = counts.floor_mah(ah * 1000.0)

@@ -40,28 +40,43 @@ from smartbattery.values import changed
 # Recorded packs read cells and pack at different times: up to 8 % for a second and 3.1 % for 3 s
 # in a step of the load; the median of 30 s is within 2.5 %.
 _GROSS_FRAC = 0.2  # no step of the load explains it: decided by one reading
-_FAST_FRAC, _FAST_S = 0.05, 3.0
+_FAST_FRAC = 0.05
+_FAST_S = 3.0
 # From the usual difference, each of 8 s is within 1.8 % in recorded packs.
-_EVERY_FRAC, _EVERY_S = 0.022, 8.0
-_SLOW_FRAC, _SLOW_S = 0.027, 30.0
+_EVERY_FRAC = 0.022
+_EVERY_S = 8.0
+_SLOW_FRAC = 0.027
+_SLOW_S = 30.0
 _STUCK_S = 20.0  # recorded readings are constant for up to 18 s
 _MOVED_V = 0.01  # movement of a cell that a working reading shows: 10 steps of a gauge
 _PACK_MOVED_FRAC = 0.01  # of the sum: 10 steps of a pack's voltage that is read in 0.1 %
-_CELL_V, _CELL_FRAC = 0.03, 0.1  # a cell's difference that explains the sum's, within these
+# a cell's difference that explains the sum's, within these
+_CELL_V = 0.03
+_CELL_FRAC = 0.1
 _ODD_CELL_V = 0.1  # least difference of a single wrong cell ...
 _LEAST_CELLS = 3  # ... among so many: of two, neither is the odd one
 # A step of one cell, of medians of some seconds: in recorded and computed packs no step of the sum
 # away from the pack that is that of one cell is larger than 0.027 V.
-_BEFORE, _AFTER, _STEP_S = 5, 4, 12.0
-_STEP_V, _STEP_FRAC, _OTHERS_FRAC = 0.06, 0.4, 0.3
-_WIRE_BEFORE, _WIRE_CLOSED = 5, 5  # samples before an open sense wire; near the others after it
+_BEFORE = 5
+_AFTER = 4
+_STEP_S = 12.0
+_STEP_V = 0.06
+_STEP_FRAC = 0.4
+_OTHERS_FRAC = 0.3
+# samples before an open sense wire; near the others after it
+_WIRE_BEFORE = 5
+_WIRE_CLOSED = 5
 _ALL_FRAC = 0.02  # of all cells, at a steady current: at most 1.0 % in recorded packs
 _FEW = 3  # samples that show a step or a stuck reading
 _NO_VOTE_FRAC = 0.001  # of the pack: movement of the sum that a pack's voltage follows
 _RELEASE = 2  # samples in which the pack has followed a low cell: its voltage was read late
 _GRADUAL_FRAC = 0.2  # share of the difference that grew in view
-_ABOVE_FULL_V, _LEAST_V = 0.3, 1.0  # no cell of a working pack is outside
-_STEPPED, _STOOD = 0.75, 0.25  # shares of a difference: what stepped made it, what stood did not
+# no cell of a working pack is outside
+_ABOVE_FULL_V = 0.3
+_LEAST_V = 1.0
+# shares of a difference: what stepped made it, what stood did not
+_STEPPED = 0.75
+_STOOD = 0.25
 _EMPTY_V = 0.5  # below the resting voltage of an empty cell: a deep discharge
 _SECOND_S = 1.0
 _MOST_GAP_S = 5.5  # between samples that are compared; some logs have a row in 5 s
@@ -168,7 +183,8 @@ def _first(since_s: float | None, sample: VoltageSample) -> float:
 def _stepped(state: VoltageState) -> VoltageState:
     """The state with a cell that has stepped alone, until the sum has stepped back."""
     if state.step_v is not None and state.base_v is not None:
-        least_v, base_v = abs(state.step_v) / 2.0, state.base_v
+        least_v = abs(state.step_v) / 2.0
+        base_v = state.base_v
         count = _RELEASE if state.step_v < 0.0 else _AFTER
         recent = state.samples[-count:]
         lasts = any(abs(s.difference_v - base_v) >= least_v for s in recent)
@@ -238,7 +254,9 @@ def _verdict(
     state: VoltageState, chemistry: Chemistry, ohm: float
 ) -> tuple[Fault | None, tuple[int, ...]]:
     """The verdict after a second and the rejected cells; `ohm` is of a new cell."""
-    samples, before, newest = state.samples, state.fault, state.samples[-1]
+    samples = state.samples
+    before = state.fault
+    newest = state.samples[-1]
     certain = _certain(state, ohm)
     if certain is not None:
         return certain
@@ -254,8 +272,10 @@ def _verdict(
 
 def _certain(state: VoltageState, ohm: float) -> tuple[Fault, tuple[int, ...]] | None:
     """A verdict that does not wait for a difference to last."""
-    samples, before = state.samples, state.fault
-    stuck, newest = stuck_cells(samples), samples[-1]
+    samples = state.samples
+    before = state.fault
+    stuck = stuck_cells(samples)
+    newest = samples[-1]
     if len(stuck) == len(newest.cells_v):
         return Fault.DISPUTED, ()
     if before in (None, Fault.CELLS):
@@ -423,12 +443,14 @@ def _odd_cell(samples: Sequence[VoltageSample], base_v: float | None) -> tuple[i
         return ()
     middle_v = median(cells_v)
     odd = max(range(len(cells_v)), key=lambda k: abs(cells_v[k] - middle_v))
-    oldest_v, newest_v = _differences_v(samples[0], odd), _differences_v(samples[-1], odd)
+    oldest_v = _differences_v(samples[0], odd)
+    newest_v = _differences_v(samples[-1], odd)
     agreed = abs(oldest_v[1]) < _ODD_CELL_V / 2.0
     own_v = oldest_v if agreed and len(samples) > 1 else (0.0, 0.0)
     if base_v is not None:
         own_v = oldest_v[0], base_v
-    cell_v, sum_v = newest_v[0] - own_v[0], newest_v[1] - own_v[1]
+    cell_v = newest_v[0] - own_v[0]
+    sum_v = newest_v[1] - own_v[1]
     slack_v = max(_CELL_V, _CELL_FRAC * abs(cell_v))
     is_odd = abs(cell_v) >= _ODD_CELL_V and abs(cell_v - sum_v) <= slack_v
     return (odd,) if is_odd and _pack_votes(samples, odd) else ()
@@ -436,7 +458,8 @@ def _odd_cell(samples: Sequence[VoltageSample], base_v: float | None) -> tuple[i
 
 def _pack_votes(samples: Sequence[VoltageSample], cell: int) -> bool:
     """Whether the pack's voltage is evidence against a cell: it has followed the other ones."""
-    pack_v, same = samples[-1].pack_v, []
+    pack_v = samples[-1].pack_v
+    same = []
     for sample in reversed(samples):
         if sample.pack_v != pack_v:
             break
@@ -481,7 +504,8 @@ def _cells_jumped(samples: Sequence[VoltageSample]) -> bool:
     agreed = samples[: len(samples) - len(since) + 1]
     if abs(agreed[-1].difference_frac) > share / 4.0 or not stepped:
         return False
-    before, after = agreed[-_FEW:], stepped[:_FEW]
+    before = agreed[-_FEW:]
+    after = stepped[:_FEW]
     steps = [
         median([s.cells_v[k] for s in after]) / median([s.cells_v[k] for s in before]) - 1.0
         for k in range(len(samples[-1].cells_v))
@@ -495,7 +519,8 @@ def _cells_start_empty(samples: Sequence[VoltageSample], chemistry: Chemistry) -
     first = samples[0]
     if len(samples) > 1 or not first.is_gross:
         return False
-    least_v, count = chemistry.ocv_v[0] - _EMPTY_V, len(first.cells_v)
+    least_v = chemistry.ocv_v[0] - _EMPTY_V
+    count = len(first.cells_v)
     highest_v = chemistry.full_cell_v + _ABOVE_FULL_V
     return max(first.cells_v) < least_v <= first.pack_v / count <= highest_v
 

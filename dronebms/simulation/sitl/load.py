@@ -30,7 +30,8 @@ class SitlFlight:
 
     def __init__(self, vehicle: SitlVehicle, scenario: Scenario, packs: int = 1) -> None:
         self.hover_frac: float | None = None
-        self._vehicle, self._packs = vehicle, packs
+        self._vehicle = vehicle
+        self._packs = packs
         flight = flight_of(scenario, random_generator(0, RandomStream.GUSTS), STEP_S)
         every_second = map(flight.mean_power_w, range(math.ceil(flight.duration_s)))
         self._hover_w = fmean([w for w in every_second if w is not None] or [0.0])

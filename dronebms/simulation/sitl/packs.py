@@ -81,7 +81,8 @@ class Sitl:
         notify: Callable[[str], None],
         config: Config | None = None,
     ) -> None:
-        self._options, self._notify = options, notify
+        self._options = options
+        self._notify = notify
         self._series = config is not None and config.topology == SERIES
         scenarios = _scenarios(options.flight, config)
         url = options.mavlink_url or ""

@@ -33,7 +33,8 @@ class VirtualMachine:
     """Virtual packs and a simulated vehicle (`dronebms.service.machine.Machine`)."""
 
     def __init__(self, link: Link, buses: Sequence[Bus]) -> None:
-        self._link, self._buses = link, buses
+        self._link = link
+        self._buses = buses
 
     def lock_packs(self, batteries: Sequence[BatteryConfig], stack: ExitStack) -> None:
         """Do nothing: no other program reads them."""

@@ -39,7 +39,8 @@ _FRAMES_MAX = 4096
 _SELF = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER
 _UNUSED_MV = 0xFFFF
 _US_PER_S = 1e6
-_MILLI, _CENTI = 0.001, 0.01
+_MILLI = 0.001
+_CENTI = 0.01
 
 _REQUESTED_HZ = {  # of the vehicle's time
     mavlink.MAVLINK_MSG_ID_ATTITUDE: 20.0,  # drives the clock
@@ -73,7 +74,9 @@ class SitlVehicle:
         self.power_w: float | None = None
         self.throttle_frac: float | None = None
         self.parameters = Parameters(_PARAMETER_RETRY_S)
-        self._link, self._wall, self._notify = link, wall, notify
+        self._link = link
+        self._wall = wall
+        self._notify = notify
         self._autopilot = Autopilot()
         self._codec = Codec(link)
         self._unread: deque[mavlink.MAVLink_message] = deque()
@@ -198,7 +201,8 @@ class SitlVehicle:
         A vehicle may have rebooted. Also before the first message: some links carry data only
         after they have received some.
         """
-        system, set_interval = self._autopilot.system_id, mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
+        system = self._autopilot.system_id
+        set_interval = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
         bytewise = self.stack.bytewise_integers
         for message in self.parameters.due(system, wall_s, bytewise=bytewise):
             self._send(message)
