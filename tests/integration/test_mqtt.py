@@ -173,8 +173,9 @@ def test_the_log_names_what_the_broker_does(
 def charging(t_s: float, *, armed: bool | None) -> Report:
     report = flown(t_s, current_a=-8.0, severity=Severity.WARNING, active=("charging_warm",))
     status = replace(report.status, charging=True)
-    report = replace(report, status=status, vehicle=VehicleState(armed=armed))
-    return with_ground_checks(report)
+    estimate = replace(report.estimate, remaining_s=None)  # nothing is drawn
+    vehicle = VehicleState(armed=armed)
+    return with_ground_checks(replace(report, status=status, vehicle=vehicle, estimate=estimate))
 
 
 def test_a_charger_message_is_sent_at_once_or_dropped_and_never_in_flight(
@@ -184,6 +185,8 @@ def test_a_charger_message_is_sent_at_once_or_dropped_and_never_in_flight(
     mqtt(flown(0.0))
     assert within(10.0, lambda: len(listener.received) == 1)
     mqtt(charging(1.0, armed=True))
+    loaded = charging(1.5, armed=None)  # regeneration, while the link is silent
+    mqtt(replace(loaded, estimate=replace(loaded.estimate, remaining_s=300.0)))
     mqtt(charging(2.0, armed=False))
     mqtt(charging(3.0, armed=False))
     mqtt(charging(12.5, armed=None))

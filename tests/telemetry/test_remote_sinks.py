@@ -26,6 +26,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Severity, Sink, Verdict
 from dronebms.core.toml_schema import validated
+from dronebms.core.vehicle_state import VehicleState
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
 from dronebms.service.outputs import metrics_of, mqtt_of
@@ -263,9 +264,10 @@ def test_a_port_in_use_is_logged_and_opened_once_it_is_free(
         assert len(sinks_of(text, first)) == 1
         (second,) = sinks_of(text, stack)
         assert "no metrics at 127.0.0.1:" in caplog.text
-        second(a_report())
+        landed = replace(a_report(), vehicle=VehicleState(armed=False))
+        second(landed)
         first.close()
-        second(replace(a_report(), t_s=100.0))
+        second(replace(landed, t_s=100.0))
         with urlopen(f"http://127.0.0.1:{port}/", timeout=5) as reply:
             assert b"dronebms_" in reply.read()
 
