@@ -27,12 +27,10 @@ from dronebms.presentation.phrases import pack_name
 from dronebms.protection.limits import limit_label
 
 _MINUTE_S = 60.0
-# of a curve, two points each
-_BINS = 400
-_NARROW_BINS = 200
-# a point is a pixel: of a screen or paper, of a phone
-_WIDE_IN = 760 / 72
-_NARROW_IN = 366 / 72
+_BINS = 400  # of a curve, two points each
+_NARROW_BINS = 200  # the same on a phone
+_WIDE_IN = 760 / 72  # of a screen or paper; a point is a pixel
+_NARROW_IN = 366 / 72  # of a phone
 _PANEL_IN = 140 / 72
 _ALONE_IN = 200 / 72
 _SPAN_IN = 20 / 72  # a row of a span of time

@@ -24,9 +24,8 @@ from dronebms.dronecan.frames import ALLOCATION, NODE_IDS, CanFrame
 NODE_STATUS = "uavcan.protocol.NodeStatus"
 NODE_INFO = "uavcan.protocol.GetNodeInfo"
 _ALLOCATION = "uavcan.protocol.dynamic_node_id.Allocation"
-# health and mode of NodeStatus
-_HEALTH_OK = 0
-_OPERATIONAL = 0
+_HEALTH_OK = 0  # health of NodeStatus
+_OPERATIONAL = 0  # mode of NodeStatus
 _STATUS_S = 1.0  # longest period of NodeStatus
 _LISTEN_S = 1.5
 _CONFLICT_S = 5.0  # a foreign sender is taken for gone after a silence of this length

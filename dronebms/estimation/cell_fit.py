@@ -68,8 +68,7 @@ _WARM_FLIGHTS = 10
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
 _STEP_C = 0.32  # a change that counts in full as a step
 _STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of this cell
-# standard deviations of the prior's capacity
-_STRAYED = 6.0
+_STRAYED = 6.0  # standard deviations of the prior's capacity
 _MORE_ITERATIONS = 8
 _NUGGET = 1e-9
 _SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell

@@ -41,9 +41,8 @@ _SDS = np.array([0.01, 0.1, 0.08])  # of c, l and g of usual cells
 # error of the circuit in the gap
 _SD_GAP_V = 0.007
 _SD_GAP_FRAC = 0.15
-# of the gap at rest, and as a share of what sag there is
-_SD_REST_V = 0.004
-_SD_SAG_FRAC = 0.3
+_SD_REST_V = 0.004  # of the gap at rest
+_SD_SAG_FRAC = 0.3  # of it, as a share of what sag there is
 
 # The states that the prior is of, and that of the median cell, from those of both.
 _PRIOR_OF = np.eye(SIZE, BOTH)

@@ -33,12 +33,10 @@ _LOWEST = np.array([-0.5, -0.6, -0.9, -0.5])
 _HIGHEST = np.array([0.5, 0.6, 3.0, 0.5])
 _DRIFT = 0.001  # of r, in a second: cells do not warm alike
 _MISSED_S = 100.0  # correlation time of e
-# e as a share of the effect of r, and of c and k
-_MISSED_OHM = 0.1
-_MISSED_CHARGE = 0.15
-# noise of readings; share of a difference, cells are read in turn
-_STEP_V = 0.001
-_ODD_FRAC = 0.3
+_MISSED_OHM = 0.1  # e as a share of the effect of r
+_MISSED_CHARGE = 0.15  # e as a share of the effect of c and k
+_STEP_V = 0.001  # noise of readings
+_ODD_FRAC = 0.3  # share of a difference: cells are read in turn
 # Width of charge over which the slope is taken, in charge and in deviations; the smallest slope.
 _NEAR = 0.03
 _FAR = 0.3
@@ -173,9 +171,8 @@ class CellStates:
     def _estimate(
         self, volts: Array, used: float, cell: CellEstimate, now: CircuitState, usual: Array
     ) -> PackState:
-        # rounding
         x = self._x + usual
-        fit = np.maximum(cell.variance, 0.0) * WIDER**2
+        fit = np.maximum(cell.variance, 0.0) * WIDER**2  # below 0 by rounding
         variance = self._covariance * np.maximum(self._misfit, 1.0)[:, None, None]
         charge = float(cell.x[of.CHARGE]) + x[:, 0] + used * x[:, 1]
         own = 1 / (1 - x[:, 1])

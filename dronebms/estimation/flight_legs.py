@@ -30,9 +30,8 @@ _LEAST_M_S = 1.0  # slower over ground, a vehicle does not arrive
 # ArduCopter's defaults, where the autopilot's are not known
 _CLIMB_M_S = 2.5
 _DESCENT_M_S = 1.5
-# PX4's and ArduCopter's default
-_LANDING_M_S = 0.7
-_LANDING_HEIGHT_M = 10.0
+_LANDING_M_S = 0.7  # PX4's default
+_LANDING_HEIGHT_M = 10.0  # ArduCopter's default
 _ON_GROUND = ("ArduRover", "PX4 rover")  # its height and that of its home have no meaning
 _LEGS_MAX = 5000  # of a mission with jumps
 _LOITER_S = 60.0  # of a loiter without end, that is flown again and again

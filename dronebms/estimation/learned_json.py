@@ -22,9 +22,8 @@ MALFORMED = ValueError, KeyError, TypeError, OverflowError  # raised by malforme
 MAX_PACKS = 20  # newest, in the file of a model
 INDEX_FORMAT = 1  # of models and vehicles
 STATE_SIZE = KNOTS - FAST + len(KNOTS_FRAC)  # of a cell's parameters
-# written, read
-_FORMAT = 2
-_FORMATS = (1, 2)
+_FORMAT = 2  # written
+_FORMATS = (1, 2)  # read
 _ROUNDING = 1e-9  # of an eigenvalue
 _MAX_NUMBER = 1e9  # in such a file
 _MAX_LN = 10.0  # of a parameter of a cell, in ln or volts

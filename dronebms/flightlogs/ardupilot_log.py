@@ -34,9 +34,8 @@ _FMT = 128
 _FMT_FIELDS = struct.Struct("<BB4s16s64s")  # type, length, name, format, columns
 _PARM = "PARM"
 _PARM_NAME_BYTES = 16
-# the text is the last field
 _TEXT = "MSG"
-_TEXT_BYTES = 64
+_TEXT_BYTES = 64  # the text is the last field
 # The board and its id, of which each word is written with its last byte first (Util.cpp,
 # get_system_id); AUTOPILOT_VERSION.uid2 has the bytes as they are.
 _BOARD = re.compile(r"\S.{0,12} ([0-9A-F]{8}) ([0-9A-F]{8}) ([0-9A-F]{8})")

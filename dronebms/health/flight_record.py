@@ -7,10 +7,9 @@ Units are in the names; `None` is unknown. Lists are stored as JSON text, cells 
 from dataclasses import dataclass
 
 SCHEMA = 3  # version of the table below; a database with a higher one is rejected
-# lost: the record ends in the air
 FLYING = "flying"
 LANDED = "landed"
-LOST = "lost"
+LOST = "lost"  # the record ends in the air
 
 List = tuple[float | None, ...]
 Excursion = tuple[str, float, float | None]  # id of a limit, seconds tripped, worst value

@@ -25,9 +25,8 @@ from smartbattery.values import changed
 
 ABSENT_S = 2.0  # without readings; unplugging takes longer than the reply to a repeated transfer
 MOST_GAP_S = 60.0  # too short to land, charge or swap a pack and take off
-# after an absence, until the gauge has reported; under load
-_COMPARED_S = 5.0
-_LOADED_S = 2.0
+_COMPARED_S = 5.0  # after an absence, until the gauge has reported
+_LOADED_S = 2.0  # the same under load
 _RECHARGED_S = 600.0  # absence after which the estimator starts again in any case
 _DISARMED_C = 0.5  # a disarmed vehicle whose pack gives more than that is not on the ground
 # A cell that has rested moves by some 20 mV within minutes of a flight, and a meter by as much.

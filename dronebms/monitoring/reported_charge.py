@@ -22,9 +22,8 @@ from smartbattery.snapshot import UNIDENTIFIED, Identity
 from smartbattery.values import changed
 
 _HOLD_S = 3.0  # the shortest hold of a limit of charge or time
-# a correction of the estimate, and how often it may come
-_SPARE_PCT = 5.0
-_SPARE_S = 50.0
+_SPARE_PCT = 5.0  # a correction of the estimate
+_SPARE_S = 50.0  # how often it may come
 _GAP_S = 2.0  # beyond it the current in between is unknown
 _MARGIN = 1.5  # of a measured current
 _TIME_FRAC = 0.5  # of what the rated charge lasts; cold and worn packs give less, more slowly

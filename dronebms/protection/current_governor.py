@@ -29,9 +29,8 @@ REACT_S = 2.0  # until the vehicle follows a limit; no window is shorter
 MARGIN = 0.97  # of a window's limit, for rounding and a late response
 _AFTER = 0.8  # of the steady current, that must remain possible after a burst
 _POINTS = 20
-# allowed over present current: limits below, releases above
-_NEAR = 1.15
-_FAR = 1.4
+_NEAR = 1.15  # allowed over present current: limits below
+_FAR = 1.4  # releases above
 _RELEASE_S = 10.0
 # of the limit
 _DOWN_PER_S = 0.5

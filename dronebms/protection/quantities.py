@@ -38,9 +38,8 @@ _RISE_STEP_S = 10.0
 _RISE_V = 0.008
 _STORED_PCT = 80.0
 SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
-# BatteryStatus: TDA, OTA
-_STOP = 1 << 11
-_HOT = 1 << 12
+_STOP = 1 << 11  # BatteryStatus: TDA
+_HOT = 1 << 12  # BatteryStatus: OTA
 _CAPACITY_FRAC = 0.2  # between configured and design capacity
 _READ = ("voltage_v", "temperature_degc", "fet_degc")
 _TIMES_LEFT = ("remaining_s", "remaining_low_s", "remaining_high_s")

@@ -29,9 +29,8 @@ from dronebms.protection.limits import Limit, every_limit
 from smartbattery.registers import MAX_MAH
 from smartbattery.snapshot import MAX_CELLS
 
-# below every cut-off; above the emergency of a LiHV cell
-_LOW_CELL_V = 1.5
-_HIGH_CELL_V = 4.8
+_LOW_CELL_V = 1.5  # below every cut-off
+_HIGH_CELL_V = 4.8  # above the emergency of a LiHV cell
 _CELL = PlausibleRange(_LOW_CELL_V, _HIGH_CELL_V, "V", (MILLI_V,))
 _PACK = PlausibleRange(_LOW_CELL_V, MAX_CELLS * _HIGH_CELL_V, "V", (MILLI_V,))
 _SPREAD = PlausibleRange(0.005, 1.0, "V", (MILLI_V,))
@@ -72,9 +71,8 @@ TRIP_RANGES: Mapping[str, PlausibleRange] = MappingProxyType({  # by quantity
 
 _ROOM_DEGC = 25.0
 _DEEP_V = 0.8  # below the resting voltage of an empty cell a limit never trips in time
-# a slow charger; more than any maker prints on a pack
-_LEAST_C = 0.02
-_MOST_C = 800.0
+_LEAST_C = 0.02  # a slow charger
+_MOST_C = 800.0  # more than any maker prints on a pack
 _STATES = (("full", 100.0, -1), ("half full", 50.0, 10))  # percent, place in the OCV curve
 
 

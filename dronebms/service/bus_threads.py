@@ -19,9 +19,8 @@ from smartbattery.snapshot import Snapshot
 _log = logging.getLogger(__name__)
 _QUEUED = 600  # polls that the loop has not taken; one minute at 10 Hz
 _STOP_S = 3.0  # longer than the timeout of an adapter
-# of the duration of a round; the rest of a step's sleep
-_SPREAD = 1.25
-_MARGIN_S = 0.004
+_SPREAD = 1.25  # of the duration of a round
+_MARGIN_S = 0.004  # the rest of a step's sleep
 
 
 class PolledSource(Protocol):

@@ -76,8 +76,7 @@ def read_token(path: Path, warn: Callable[[str], None]) -> Token:
     except OSError as error:
         raise ConfigError(f"--token {path}: {error.strerror}") from error
     except (BoundError, UnicodeDecodeError):
-        # is no word
-        text = ""
+        text = ""  # is no word
         mode = 0
     if len(text) < _LEAST_CHARS or not text.isprintable() or " " in text:
         raise ConfigError(

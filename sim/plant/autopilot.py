@@ -22,9 +22,8 @@ LONGEST_S = 7200.0  # of a flight that does not land
 RETURN_MODE = "RTL"
 _MISSION_MODE = "AUTO"
 _PILOT_MODE = "LOITER"
-# of a place, of a height
-_REACHED_M = 2.0
-_LEVEL_M = 0.3
+_REACHED_M = 2.0  # of a place
+_LEVEL_M = 0.3  # of a height
 _BRAKING = 0.8  # of the acceleration, planned for
 _CIRCLING = 0.5  # of the acceleration, used on a circle
 _SPEED_KEYS: dict[str, str] = {

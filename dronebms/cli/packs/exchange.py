@@ -26,9 +26,8 @@ from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.service.checkpoint import CHECKPOINT
 from smartbattery.device_lock import is_locked
 
-# keys of an export: flights, names of packs
-_HISTORY = "history"
-_LABELS = "labels"
+_HISTORY = "history"  # key of an export: flights
+_LABELS = "labels"  # key of an export: names of packs
 
 
 def write_export(path: Path, everything: EverythingLearned, history: History) -> None:

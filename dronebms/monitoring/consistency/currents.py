@@ -53,9 +53,8 @@ _FALL_V = 0.003
 # Counts of the charge.
 _GAP_S = 5.0
 _COUNT_FRAC = 0.12  # recorded gauges count within 10 %
-# of the capacity; changes of a coarse gauge
-_FLOOR_FRAC = 0.002
-_STEPS = 2.5
+_FLOOR_FRAC = 0.002  # of the capacity
+_STEPS = 2.5  # changes of a coarse gauge
 _JUMP_FRAC = 0.003  # of the capacity; a change that is a correction and no count
 _MOST_FLOORS = 4.0  # remembered difference: counts that agree again are soon accepted
 _COARSE_FRAC = 0.01  # change of a gauge that counts in per cent, assumed before the first one
@@ -63,9 +62,8 @@ _LAG_S = 6.0  # a gauge may count a changed load so much later
 # A gauge may stand at "full" for so long, and fall to 0 from so far, when the cells are empty.
 _NEAR_FULL_FRAC = 0.02
 _NEAR_EMPTY_FRAC = 0.1
-# plausible jumps in sum; of the charge drawn
-_CORRECTIONS_FRAC = 0.05
-_DRAWN_FRAC = 0.1
+_CORRECTIONS_FRAC = 0.05  # plausible jumps in sum
+_DRAWN_FRAC = 0.1  # of the charge drawn
 _STANDS_FRAC = 0.2
 _FALLS_C = 0.3
 # no full charge capacity in mAh is beyond them
@@ -73,9 +71,8 @@ _LEAST_FULL = 0.2
 _MOST_FULL = 1.3
 _SAME_FRAC = 0.12
 _OFFSET_C = 0.02  # a current so small may be an offset that the gauge does not count
-# a refuted current is restored; a charge that copies it rejected
-_AGREES_S = 60.0
-_COPIES_S = 30.0
+_AGREES_S = 60.0  # a refuted current is restored
+_COPIES_S = 30.0  # a charge that copies it is rejected
 
 
 class Wrong(Enum):

@@ -63,9 +63,8 @@ _STEP_S = 12.0
 _STEP_V = 0.06
 _STEP_FRAC = 0.4
 _OTHERS_FRAC = 0.3
-# samples before an open sense wire; near the others after it
-_WIRE_BEFORE = 5
-_WIRE_CLOSED = 5
+_WIRE_BEFORE = 5  # samples before an open sense wire
+_WIRE_CLOSED = 5  # samples near the others after it
 _ALL_FRAC = 0.02  # of all cells, at a steady current: at most 1.0 % in recorded packs
 _FEW = 3  # samples that show a step or a stuck reading
 _NO_VOTE_FRAC = 0.001  # of the pack: movement of the sum that a pack's voltage follows
@@ -74,9 +73,8 @@ _GRADUAL_FRAC = 0.2  # share of the difference that grew in view
 # no cell of a working pack is outside
 _ABOVE_FULL_V = 0.3
 _LEAST_V = 1.0
-# shares of a difference: what stepped made it, what stood did not
-_STEPPED = 0.75
-_STOOD = 0.25
+_STEPPED = 0.75  # share of a difference: what stepped made it
+_STOOD = 0.25  # what stood did not make it
 _EMPTY_V = 0.5  # below the resting voltage of an empty cell: a deep discharge
 _SECOND_S = 1.0
 _MOST_GAP_S = 5.5  # between samples that are compared; some logs have a row in 5 s
