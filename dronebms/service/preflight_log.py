@@ -27,7 +27,9 @@ class PreflightLog:
         charging = report.charging
         if verdict.temporary and not armed:
             return
-        text = verdict.text if charging.storage_in_s is None else f"{verdict.text}; {charging.why}"
+        text = verdict.text
+        if charging.do in ("reduce", "stop"):  # no storage advice: a full idle pack is to fly
+            text += f"; charger: {charging.do}, {charging.why}"
         key = "armed" if armed else re.sub(r"[\d.]+", "", text)
         if key != self._newest.get(index, ("", 0.0))[0]:
             self._newest[index] = key, report.t_s

@@ -278,10 +278,12 @@ def test_the_verdict_is_logged_when_it_changes_and_at_arming(
     armed = replace(hot, vehicle=VehicleState(armed=True))
     assert logged(armed, 28, 100) == ["WARNING battery 1 is armed: NO-GO: hot"]
     assert logged(replace(armed, status=Status(0.0)), 128, 10) == []
-    assert logged(READY, 138, 10) == [
-        "INFO battery 1 GO: state of charge 96 %, lowest cell 4.15 V; "
-        "store at 50 %: discharge 138 min at 1.0 A"
-    ]
+    assert logged(READY, 138, 10) == ["INFO battery 1 GO: state of charge 96 %, lowest cell 4.15 V"]
+    charging = with_ground_checks(ready(current_a=-2.5, soc_pct=55.0))
+    assert logged(charging, 148, 10) == ["WARNING battery 1 NO-GO: charging"]
+    full = with_ground_checks(ready(current_a=-0.1, cells_v=(4.2,) * 6, charging_a=2.5))
+    assert (full.charging.do, full.charging.why) == ("stop", "pack full")
+    assert logged(full, 158, 10) == ["WARNING battery 1 NO-GO: charging; charger: stop, pack full"]
 
 
 def test_no_verdict_is_logged_in_flight(caplog: pytest.LogCaptureFixture) -> None:
