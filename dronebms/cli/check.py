@@ -12,6 +12,7 @@ from pathlib import Path
 from dronebms.cli.exit_codes import DONE, FAILED, print_stdout
 from dronebms.cli.machine_check import machine_findings
 from dronebms.cli.result_rows import SCREEN, Mark, Row, fitting
+from dronebms.cli.waiting import waiting
 from dronebms.core.clock import SystemClock
 from dronebms.core.number_format import counted
 from dronebms.core.pack_data import PackData
@@ -47,9 +48,10 @@ def check(options: argparse.Namespace) -> int:
             config.action_kinds(),
             feeds=all(battery.monitor is None for battery in config.battery),
         )
-        lines, fits = check_vehicle(
-            config.vehicle_link, use, options.vehicle, SystemClock(), set_wrong=options.set
-        )
+        with waiting(f"comparing the parameters of a vehicle on {options.vehicle}"):
+            lines, fits = check_vehicle(
+                config.vehicle_link, use, options.vehicle, SystemClock(), set_wrong=options.set
+            )
         print_stdout("\n".join(lines))
         return DONE if fits else FAILED
     return print_check(options.config, config, every_limit=options.limits)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from dronebms.analysis.summary import Summary
 from dronebms.cli.exit_codes import DONE, print_stderr, print_stdout
 from dronebms.cli.options import DEMO_URL
+from dronebms.cli.waiting import waiting
 from dronebms.core.clock import OncePerSecond, SystemClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import clock_text
@@ -18,7 +19,7 @@ from dronebms.presentation.phrases import headless_line
 from dronebms.service import log_output
 from dronebms.service.config import read_config
 from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT, SimOptions, Simulation
-from dronebms.simulation.sitl import Sitl
+from dronebms.simulation.sitl import FOUND_S, Sitl
 from dronebms.telemetry import json_line
 from dronebms.terminal.display import Display
 
@@ -53,7 +54,9 @@ def sitl(options: argparse.Namespace) -> int:
             logging.getLogger("mavlink_bridge").addHandler(logging.NullHandler())
     with ExitStack() as stack:
         simulated = _sim_options(options, options.vehicle)
-        _show(Sitl(simulated, stack, SystemClock(), print_stderr, config), options, stack)
+        with waiting(f"waiting for a vehicle on {options.vehicle}, {FOUND_S:.0f} s at most"):
+            flown = Sitl(simulated, stack, SystemClock(), print_stderr, config)
+        _show(flown, options, stack)
     return DONE
 
 
