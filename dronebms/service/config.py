@@ -362,6 +362,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _socket_is_no_folder(self) -> "Config":
+        if self.status is None:
+            return self
+        socket = self.status.shown
+        for name, section in (("state.dir", self.state), ("recording.dir", self.recording)):
+            if section is not None and socket in (section.folder, *section.folder.parents):
+                raise ValueError(f"another path for status.socket: {socket} is a folder of {name}")
+        return self
+
+    @model_validator(mode="after")
     def _charger_is_reachable(self) -> "Config":
         if self.charger is not None and self.charger.topic is not None and self.mqtt is None:
             raise ValueError("[mqtt] in addition to charger.topic")

@@ -407,6 +407,18 @@ def test_a_socket_path_that_is_too_long_is_rejected() -> None:
     assert sentence.startswith("status.socket: expected a path of at most 107 bytes, not '/aaa")
 
 
+@pytest.mark.parametrize("section", ["state", "recording"])
+def test_a_socket_needs_a_path_that_is_no_folder_of_the_configuration(section: str) -> None:
+    def text(folder: str) -> str:
+        return f'{BATTERY}[status]\nsocket = "/run/x"\n[{section}]\ndir = "{folder}"\n'
+
+    for folder in ("/run/x", "/run/x/y"):
+        wrong = f"another path for status.socket: /run/x is a folder of {section}.dir"
+        assert complaints(text(folder)) == [wrong]
+    for folder in ("/run", "/run/xy"):
+        assert read(text(folder)).status is not None
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
