@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ from dronebms.core.clock import VirtualClock
 from dronebms.core.report import ActionKind, Report, Severity
 from dronebms.core.toml_schema import validated
 from dronebms.protection.limits import default_limits
-from dronebms.service.config import Config
+from dronebms.service.config import Config, read_config
 from dronebms.service.service import Service
 from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from sim.emulator.bus import VirtualBus
@@ -263,7 +264,7 @@ def _complies(frac: float) -> Callable[[FlightController], bool]:
 def _reload(actions: str) -> Callable[[Flight], None]:
     def reload(flight: Flight) -> None:
         flight.configure(actions)
-        flight.service.reload(flight.path)
+        flight.service.reload(flight.path, partial(read_config, flight.path))
 
     return reload
 

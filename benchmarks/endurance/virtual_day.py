@@ -130,7 +130,8 @@ class VirtualDay:
                     page.read()
             if self._is_due("reload", t_s, _RELOAD_S):
                 self._configure(2.0 + 0.1 * (step % 7))
-                self.service.reload(self.folder / "c.toml")
+                path = self.folder / "c.toml"
+                self.service.reload(path, partial(read_config, path))
             if self._is_due("objects", t_s, _ROUND_S / _PHASES):
                 self._count()
             if self._is_due("sample", t_s, _SAMPLE_S):

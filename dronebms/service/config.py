@@ -61,6 +61,7 @@ from mavlink_bridge.vehicle.battery_id import MAX_BATTERIES
 
 _MAX_SOCKET_BYTES = 107  # sun_path of unix(7), without the final zero
 _LEAST_COOLDOWN_S = 5.0  # between two commands of a limit that trips again and again
+_MAX_ROWS = 100  # each is compared with every other one, and evaluated in every step
 _SEVERITIES = {severity.label: severity for severity in Severity if severity}
 
 
@@ -269,9 +270,9 @@ class Config(Section):
     """Recordings of every transfer; off without this section."""
     state: StateConfig | None = None
     """State that outlives a run; without this section only vehicle parameters are stored."""
-    limit: list[LimitConfig] = Field(default_factory=list)
+    limit: Annotated[list[LimitConfig], Field(max_length=_MAX_ROWS)] = Field(default_factory=list)
     """Changes of rows of the limit table."""
-    action: list[ActionConfig] = Field(default_factory=list)
+    action: Annotated[list[ActionConfig], Field(max_length=_MAX_ROWS)] = Field(default_factory=list)
     """Actions on the vehicle; none without a row."""
     charger: ChargerConfig | None = None
     """Control of a charger; off without this section."""

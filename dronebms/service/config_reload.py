@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration of a running service that is read again: what changes now, what waits and why."""
+"""Configuration of a running service that is read again: what changes now, what waits and why.
 
+A thread reads and validates the file: a file system that blocks, and a long file, delay no step of
+the loop.
+"""
+
+import logging
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +27,8 @@ _REASONS = {  # what is used at the start only
     "mqtt": "the broker is connected",
     "dronecan": "the bus is opened",
 }
+_SLOW_S = 3.0  # of a reading, until the log has it
+_log = logging.getLogger(__name__)
 
 
 def read_again(path: Path) -> Config:
@@ -32,6 +41,64 @@ def read_again(path: Path) -> Config:
     if path.exists() and not path.is_file():
         raise ConfigError(f"{path} is no regular file")
     return read_config(path)
+
+
+class ConfigReading:
+    """Reads the file of a running service again, in a thread. For the loop's thread.
+
+    One reading runs at a time: a request during one begins another after it.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_requested = False
+        self._reading: Future[Config] | None = None
+        self._begun_s = 0.0
+        self._is_late = False  # as logged
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a request has no result yet."""
+        return self._is_requested or self._reading is not None
+
+    def request(self) -> None:
+        """Read the file with the next step."""
+        self._is_requested = True
+
+    def step(self, now_s: float) -> Future[Config] | None:
+        """The reading that has ended since the last step: a configuration or an exception."""
+        reading = self._reading
+        if reading is None:
+            if self._is_requested:
+                self._begin(now_s)
+            return None
+        if reading.done():
+            self._reading = None
+            return reading
+        if now_s - self._begun_s > _SLOW_S and not self._is_late:
+            self._is_late = True
+            _log.error("the configuration is not changed yet: %s is read slowly", self._path)
+        return None
+
+    def _begin(self, now_s: float) -> None:
+        self._is_requested = False
+        self._begun_s = now_s
+        self._is_late = False
+        self._reading = Future()
+        arguments = (self._path, self._reading)
+        threading.Thread(target=_read, args=arguments, name="reload", daemon=True).start()
+
+
+def _read(path: Path, reading: Future[Config]) -> None:
+    try:
+        config = read_again(path)
+    except Exception as error:  # noqa: BLE001 - `Service.reload` logs it
+        reading.set_exception(error)
+    else:
+        reading.set_result(config)
 
 
 def apply_reload(old: Config, new: Config) -> tuple[Config, list[str]]:

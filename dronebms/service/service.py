@@ -4,7 +4,7 @@
 import gc
 import logging
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from dronebms.recording.records import Recorded, Start
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.checkpoint import CHECKPOINT, BackgroundCheckpoint, CheckpointFile
 from dronebms.service.config import Config, read_config
-from dronebms.service.config_reload import apply_reload, read_again
+from dronebms.service.config_reload import ConfigReading, apply_reload
 from dronebms.service.installation import refuse_unusable
 from dronebms.service.link_log import LinkLog
 from dronebms.service.machine import THIS_MACHINE, Machine, Wiring
@@ -81,6 +81,7 @@ def serve(path: Path, stack: ExitStack) -> None:
         stack.callback(background.close)
     stack.callback(notifier.notify, "STOPPING=1")
     signals.collect_stops()
+    reading = ConfigReading(path)
     limit_garbage()
     for report in service.reports():
         if background is not None:
@@ -89,8 +90,12 @@ def serve(path: Path, stack: ExitStack) -> None:
         if signals.reloads:
             signals.reloads.clear()
             notifier.notify("RELOADING=1")
-            service.reload(path)
-            notifier.notify("READY=1")
+            reading.request()
+        read = reading.step(report.t_s)
+        if read is not None:
+            service.reload(path, read.result)
+            if not reading.is_pending:
+                notifier.notify("READY=1")
         if not signals.stops:
             continue
         if background is not None and signal.SIGTERM not in signals.stops:  # a run by hand
@@ -132,7 +137,12 @@ class Service:
         self._clock = clock
         links = [machine.link(one, stack) for one in config.mavlink]
         self._bridge = bridge_of(config, links, stack)
-        self._install(self._new_control(config))
+        # Absolute from here on: the current folder of a service can be deleted in flight.
+        self._vehicle_dir = config.vehicle_dir
+        kinds = config.action_kinds()
+        # Values that an earlier run has left on the vehicle are restored also without an action.
+        if kinds or left_behind(self._vehicle_dir):
+            self._install(VehicleControl(self._vehicle_dir, kinds))
         rules = _rules(config)
         self._can = CanBuses(clock, stack, self._bridge.can_port)
         sinks = self._sinks(config)
@@ -217,20 +227,26 @@ class Service:
             if state is not None:
                 self._bridge.restore(state)
 
-    def reload(self, path: Path) -> None:
+    def reload(self, path: Path, read: Callable[[], Config]) -> None:
         """Apply what can change in flight, all of it or nothing; the log names the rest.
 
         Whatever fails is logged and leaves everything as it was: a reload never ends the service.
+
+        Args:
+            path: of the file, for the log.
+            read: returns its configuration, or raises why there is none; never blocks.
         """
         try:
-            config, waiting = apply_reload(self._config, read_again(path))
+            config, waiting = apply_reload(self._config, read())
             rules = _rules(config)
             stages = [pipeline.stages_of(rules) for pipeline in self._pipelines]
             charger = self._charger
             if config.charger != self._config.charger:
                 charger = charger_of(config.charger, self._clock)
-            control = self._new_control(config)
             kinds = config.action_kinds()
+            control = None
+            if kinds and self._bridge.vehicle_control is None:
+                control = VehicleControl(self._vehicle_dir, kinds)
             if self._recorder is not None:
                 self._recorder.use(rules)
         # The flight goes on with the old configuration, also after a mistake of our own.
@@ -244,28 +260,17 @@ class Service:
             pipeline.use_stages(changed)
         self._charger = charger
         self._config = config
-        self._install(control)
+        if control is not None:
+            self._install(control)
         if self._bridge.vehicle_control is not None:
             self._bridge.vehicle_control.configured = kinds
         _log.info("limits, actions and charger are those of %s now", path)
         for line in waiting:
             _log.warning("%s", line)
 
-    def _new_control(self, config: Config) -> VehicleControl | None:
-        """Control of the vehicle, `None` if there is one already or none is needed.
-
-        Needed by actions, and by values that an earlier run has left on the vehicle, to restore
-        them.
-        """
-        kinds = config.action_kinds()
-        folder = config.vehicle_dir
-        needed = self._bridge.vehicle_control is None and (kinds or left_behind(folder))
-        return VehicleControl(folder, kinds) if needed else None
-
-    def _install(self, control: VehicleControl | None) -> None:
-        if control is not None:
-            self._bridge.vehicle_control = control
-            self._stack.callback(self._bridge.restore_parameters, self._clock)
+    def _install(self, control: VehicleControl) -> None:
+        self._bridge.vehicle_control = control
+        self._stack.callback(self._bridge.restore_parameters, self._clock)
 
     def _polled(
         self, index: int, t_s: float, transfers: Sequence[Transfer], state: GaugeState

@@ -5,9 +5,14 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from shutil import rmtree
+from threading import Event
+from time import monotonic, sleep
 
 import pytest
 
@@ -18,9 +23,11 @@ from dronebms.core.report import Action, ActionKind, ActionRequest, Report, Seve
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.protection.actions import Actions
+from dronebms.service import config_reload
 from dronebms.service.config import Config
-from dronebms.service.config_reload import _REASONS
+from dronebms.service.config_reload import _REASONS, ConfigReading, read_again
 from dronebms.service.service import Service
+from tests.mavlink_bridge.loopback import WAIT_S
 
 PACKS = '[[battery]]\nbus = "sim:hover"\n[[battery]]\nbus = "sim:survey"\n'
 OLD = f"""{PACKS}
@@ -57,7 +64,7 @@ class Running:
     def reload(self, text: str) -> None:
         """Write another file and read it."""
         self.path.write_text(text + self._url)
-        self.service.reload(self.path)
+        self.service.reload(self.path, partial(read_again, self.path))
 
     def steps(self, count: int = 4) -> list[Report]:
         """The next reports."""
@@ -99,7 +106,7 @@ def test_a_valid_file_changes_every_battery(
     assert len(running.steps()) == 4
 
 
-@pytest.mark.parametrize("step", ["read_again", "apply_reload", "_rules", "charger_of"])
+@pytest.mark.parametrize("step", ["apply_reload", "_rules", "charger_of"])
 @pytest.mark.parametrize("error", [TypeError("unhashable"), MemoryError(), RecursionError("deep")])
 def test_any_exception_of_a_reload_is_logged_in_one_sentence_and_changes_nothing(
     running: Running,
@@ -161,9 +168,114 @@ def test_a_pipe_in_place_of_the_file_does_not_hold_up_the_flight(
     before = running.rules()
     running.path.unlink()
     os.mkfifo(running.path)
-    running.service.reload(running.path)
+    running.service.reload(running.path, partial(read_again, running.path))
     assert running.rules() == before
     assert "is no regular file" in caplog.text
+
+
+# ---------------------------------------------------------------------- reading in a thread
+
+
+def result_of(reading: ConfigReading, now_s: float) -> Future[Config]:
+    """The next reading that ends."""
+    end_s = monotonic() + WAIT_S
+    while (read := reading.step(now_s)) is None:
+        assert monotonic() < end_s
+        sleep(0.01)
+    return read
+
+
+def test_a_file_that_is_read_slowly_delays_no_step_and_is_logged_once(
+    running: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    goes_on = Event()
+
+    def slow(path: Path) -> Config:
+        assert goes_on.wait(WAIT_S)
+        return read_again(path)
+
+    monkeypatch.setattr(config_reload, "read_again", slow)
+    reading = ConfigReading(running.path)
+    assert reading.step(0.0) is None
+    assert not reading.is_pending
+    reading.request()
+    for t_s in (0.1, 1.0, 3.0, 4.0, 5.0):  # none of them waits
+        assert reading.step(t_s) is None
+        assert reading.is_pending
+    (record,) = caplog.records
+    assert record.getMessage().endswith("dronebms.toml is read slowly")
+    goes_on.set()
+    assert result_of(reading, 6.0).result() == read_again(running.path)
+    assert not reading.is_pending
+
+
+def test_a_request_during_a_reading_reads_the_newer_file(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = Event()
+    first = read_again(running.path)
+
+    def slow(path: Path) -> Config:
+        found = read_again(path)
+        assert goes_on.wait(WAIT_S)
+        return found
+
+    monkeypatch.setattr(config_reload, "read_again", slow)
+    reading = ConfigReading(running.path)
+    reading.request()
+    assert reading.step(0.0) is None
+    reading.request()
+    goes_on.set()
+    results = [result_of(reading, 1.0).result()]
+    assert reading.is_pending
+    running.path.write_text(running.path.read_text().replace("3.45", "3.48"))
+    results.append(result_of(reading, 2.0).result())
+    assert results == [first, read_again(running.path)]
+    assert not reading.is_pending
+
+
+def test_what_a_reading_raises_is_raised_by_its_result(tmp_path: Path) -> None:
+    reading = ConfigReading(tmp_path / "none.toml")
+    reading.request()
+    with pytest.raises(ConfigError, match=r"none\.toml cannot be read: No such file"):
+        result_of(reading, 0.0).result()
+
+
+@pytest.mark.parametrize("rows", ['[[limit]]\nid = "hot"\n', '[[action]]\non="hot"\ndo="land"\n'])
+def test_a_file_of_very_many_rows_is_refused_before_they_are_compared(
+    running: Running, caplog: pytest.LogCaptureFixture, rows: str
+) -> None:
+    before = running.rules()
+    began_s = monotonic()
+    running.reload(PACKS + rows * 20_000)
+    assert monotonic() - began_s < 10.0  # 20,000 x 20,000 comparisons take minutes
+    assert running.rules() == before
+    assert "expected at most 100 items" in caplog.text
+
+
+def test_a_folder_that_is_deleted_in_flight_changes_no_path(
+    tmp_path: Path,
+    ground: socket.socket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The current folder of the service; its state folder is a relative one."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    url = f'[mavlink]\nurl = "udpout:127.0.0.1:{ground.getsockname()[1]}"\n'
+    text = f'{PACKS}[state]\ndir = "state"\n{url}'
+    actions = '[[action]]\non = "critical"\ndo = "return"\n'
+    with ExitStack() as stack:
+        service = Service(validated(Config, text, "x.toml"), stack, SystemClock())
+        reports = service.reports()
+        next(reports)
+        rmtree(here)
+        changed = validated(Config, text + actions, "x.toml")
+        service.reload(Path("x.toml"), lambda: changed)
+        assert [row for row in caplog.records if row.levelno == logging.ERROR] == []
+        assert service._config.action == changed.action
+        next(reports)
 
 
 def test_a_tripped_or_latched_limit_survives_a_reload_of_its_thresholds(running: Running) -> None:
