@@ -25,7 +25,7 @@ _CAMPAIGNS = (  # page and heading
     ("benchmarks", "Flights with faults"),
     ("benchmarks", "Hostile frames"),
     ("benchmarks", "Hours of running"),
-    ("service", "Storage under torture"),
+    ("benchmarks", "Storage under torture"),
     ("service", "Under systemd"),
 )
 MUTANTS = 400
