@@ -50,20 +50,16 @@ from dronebms.estimation.least_squares import (
 from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
+from dronebms.estimation.start_charge import RestVoltage, at_rest, start_charge
 from dronebms.estimation.step_resistance import Level, StepResistance
 
 _MAX_LN = 10.0  # of a restored state; beyond LOWEST and HIGHEST
-_GRID = np.linspace(0.0, 1.0, 41)
 _SPAN_S = 10.0 - 1e-6
 _MAX_ROWS = 160
 _LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests: no information on resistance
 _SPREADS = 1.5  # standard deviations of the charge over which the curve's slope is taken
 _GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
 _FULL_GATE = 9.0
-# standard deviations, see `CellFit.strain`
-STRAINED = 2.0
-REFUTED = 12.0**0.5
-GAUGE_TOLERANCE = 0.05  # of a gauge's charge at rest
 _WARM_FLIGHTS = 10
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
 _STEP_C = 0.32  # a change that counts in full as a step
@@ -71,7 +67,6 @@ _STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of
 _STRAYED = 6.0  # standard deviations of the prior's capacity
 _MORE_ITERATIONS = 8
 _NUGGET = 1e-9
-_SD_START = 0.01, 0.02  # of the charge by voltage: at best, and of a full cell
 _DRIFT_ROWS = 8
 _DRIFT_S = 60.0 - 1e-3
 _ERRORS = 3  # readings in a row, so that a lone outlier does not count
@@ -398,54 +393,26 @@ class CellFit:
             gauge_frac: charge that the gauge reports, None when it does not count.
             above_v: by how much the median cell is above the weakest, None when unknown.
         """
-        rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
-        self._foreign = bool(rest_v > self.model.full_v + REFUTED * sds_v[-1])
-        likely = -(((rest_v - curve_v) / sds_v) ** 2) / 2 - np.log(sds_v)
-        share = np.exp(likely - likely.max())
-        share /= share.sum()
-        charge = float(share @ _GRID)
-        spread = float(share @ (_GRID - charge) ** 2) + _SD_START[0] ** 2
-        if rest_v > curve_v[-1]:
-            charge = 1.0
-            spread = max(spread, _SD_START[1] ** 2)
-        strain = math.inf if gauge_frac is None else self.strain(cell_v, current_a, gauge_frac)
-        if gauge_frac is not None and strain < REFUTED:
-            # At rest a gauge is usually right within a few per cent; some are far off. The more
-            # the voltage contradicts it, the less it counts.
-            doubt = max(strain**2 - STRAINED**2, 0.0) / (REFUTED**2 - strain**2)
-            weight = spread / (spread + self.model.sd_gauge**2 + doubt * (gauge_frac - charge) ** 2)
-            charge += weight * (gauge_frac - charge)
-            spread *= 1 - weight
-        self.x[CHARGE] = charge
-        self.P[CHARGE, CHARGE] = spread
+        rest = self._at_rest(cell_v, current_a)
+        self._foreign = rest.is_foreign(self.model.full_v)
+        start = start_charge(rest, gauge_frac, self.model.sd_gauge)
+        self.x[CHARGE] = start.charge
+        self.P[CHARGE, CHARGE] = start.variance
         self._rest_gap = 0.0, 0.0
         if above_v is not None:
-            spread = math.sqrt(spread)
-            (slope_v,) = self.model.open(np.array([charge]), self.x[KNOTS:], spread)[1]
-            self._rest_gap = rest_gap(above_v, float(slope_v), rest_v - cell_v)
+            sd = math.sqrt(start.variance)
+            (slope_v,) = self.model.open(np.array([start.charge]), self.x[KNOTS:], sd)[1]
+            self._rest_gap = rest_gap(above_v, float(slope_v), rest.rest_v - cell_v)
         self._begin()
 
     def strain(self, cell_v: float, current_a: float, charge_frac: float) -> float:
-        """Standard deviations by which a cell's voltage contradicts a charge.
+        """Standard deviations by which a reading contradicts a charge (`RestVoltage.strain`)."""
+        return self._at_rest(cell_v, current_a).strain(charge_frac)
 
-        The curve rises with the charge: a cell of at least that charge is above every lower point
-        of it, whatever its own curve is like, and the other way round.
-        """
-        rest_v, curve_v, sds_v = self._at_rest(cell_v, current_a)
-        off = (curve_v - rest_v) / sds_v
-        less = off[charge_frac - GAUGE_TOLERANCE >= _GRID]
-        more = -off[charge_frac + GAUGE_TOLERANCE <= _GRID]
-        return max(0.0, float(less.max(initial=0.0)), float(more.max(initial=0.0)))
-
-    def _at_rest(self, cell_v: float, current_a: float) -> tuple[float, Array, Array]:
-        """(Voltage without its expected sag, curve over `_GRID`, standard deviation of both)."""
-        c = self.model.parameters
-        model = self.model
-        sag_v = current_a * (model.ohms[0] + model.ohms[1]) * self._warm() * math.exp(self.x[FAST])
-        curve_v, _, knot_weights = model.open(_GRID, self.x[KNOTS:])
-        variance = np.einsum("ij,jk,ik->i", knot_weights, self.P[KNOTS:, KNOTS:], knot_weights)
-        variance += c.sd_rest_v**2 + (c.sd_fast * sag_v) ** 2
-        return cell_v + sag_v, curve_v, np.sqrt(variance)
+    def _at_rest(self, cell_v: float, current_a: float) -> RestVoltage:
+        return at_rest(
+            self.model, self.x, self.P, self._inverse_kk, cell_v=cell_v, current_a=current_a
+        )
 
     def weigh_capacity(self, full_ah: float | None) -> None:
         """Take in the full charge capacity that a gauge reports, or take it back (None)."""
