@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stage: parameter identification of the weakest cell by least squares over the flight.
 
-A fit (`least_squares`) every ten seconds of load, over all readings so far; the prior is the
+A fit (`flight_fit`) every ten seconds of load, over all readings so far; the prior is the
 chemistry's or that of the pack's earlier flights. A later reading corrects how an early one was
 explained.
 Charge is a fraction; volts, amperes and ampere-seconds of one cell.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
 from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_gap import (
-    BOTH,
-    LOSS,
-    MedianCell,
-    median_above_v,
-    median_variances,
-    rest_gap,
-)
+from dronebms.estimation.cell_fit_state import CellFitState
+from dronebms.estimation.cell_gap import BOTH, median_above_v, rest_gap
 from dronebms.estimation.cell_model import (
     CAPACITY,
     CHARGE,
@@ -36,80 +30,50 @@ from dronebms.estimation.cell_model import (
     Array,
     CellModel,
     CircuitState,
+    FilteredCurrent,
     inverse_temperature,
 )
-from dronebms.estimation.cell_parameters import CellParameters, Matrix, Vector, matrix
-from dronebms.estimation.full_charge import added_by_full_charge
-from dronebms.estimation.least_squares import (
-    FitSample,
-    LeastSquares,
-    Prior,
-    merged,
-    without_outliers,
-)
-from dronebms.estimation.lost_cells import SPAN, Loss, Residual, lost_cells
+from dronebms.estimation.cell_parameters import CellParameters, Vector, matrix
+from dronebms.estimation.fit_rows import FitRows, FitSample
+from dronebms.estimation.flight_fit import Solution, drift_v_s, solved
+from dronebms.estimation.full_charge import full_charge_information
+from dronebms.estimation.least_squares import Prior
+from dronebms.estimation.lost_cells import Loss, LossWindow, Residual, lost_cells
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 from dronebms.estimation.start_charge import RestVoltage, at_rest, start_charge
 from dronebms.estimation.step_resistance import Level, StepResistance
+from smartbattery.values import changed
 
-_MAX_LN = 10.0  # of a restored state; beyond LOWEST and HIGHEST
-_SPAN_S = 10.0 - 1e-6
-_MAX_ROWS = 160
 _LOAD_C = 0.1  # of the capacity in an hour; below it a cell rests: no information on resistance
-_SPREADS = 1.5  # standard deviations of the charge over which the curve's slope is taken
 _GATE = 16.0  # squared innovation in variances; more is not this cell's voltage
-_FULL_GATE = 9.0
-_WARM_FLIGHTS = 10
+_KEPT_FLIGHTS = 10  # whose resistance is kept with its temperature
 _STEADY_C = 0.08  # of the capacity; a smaller change of current is no start of the load
 _STEP_C = 0.32  # a change that counts in full as a step
 _STEP_GATE = 3.0  # resistances; a larger change of the voltage is not a step of this cell
-_STRAYED = 6.0  # standard deviations of the prior's capacity
-_MORE_ITERATIONS = 8
+_ITERATIONS = 3  # of a fit in flight, which begins at the last one
+_LAST_ITERATIONS = 6  # of the fit that a later flight begins with
 _NUGGET = 1e-9
 _DRIFT_ROWS = 8
-_DRIFT_S = 60.0 - 1e-3
 _ERRORS = 3  # readings in a row, so that a lone outlier does not count
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
 _SETTLED = 6  # rows since a start, before which a fall of the voltage may be the circuit's error
-_SD_LOST = 0.25, 0.2  # of a loss of parallel cells: of the whole, of each parameter
+# standard deviations of a loss of parallel cells
+_SD_LOST = 0.25  # of the whole
+_SD_LOST_APART = 0.2  # of each parameter
+_NO_GAP = 0.0, 0.0  # at rest: nothing is known of it
 
 
 @dataclass(frozen=True, slots=True)
-class CellFitState:
-    """Restart state of `CellFit`."""
+class FlightReadings:
+    """What was read since the prior began."""
 
-    x: Vector
-    covariance: Matrix
-    root: Matrix
-    prior_x: Vector
-    prior_information: Matrix
-    fitted_x: Vector
-    fitted_covariance: Matrix
-    rows: Matrix
-    pending: Matrix
-    drift_v_s: float
-    errors_v: Vector
-    steps: StepResistance
-    used_as: float
-    span_s: float
-    loaded: bool
-    fast_a: float
-    slow_a: float
-    degc: float
-    agreed_s: float | None
-    full_ah: float | None
-    foreign: bool
-    warm_flights: tuple[tuple[float, float], ...]  # see `CellParameters`
-    sister_warm: tuple[tuple[float, float], ...]
-    gap: Vector  # see `cell_gap`
-    prior_gap: Vector
-    rest_gap: tuple[float, float]
-    recent: Matrix
-    residuals: Matrix
-    has_lost: bool
-    median_variances: Vector  # empty: too few cells are read
+    rows: FitRows = field(default_factory=FitRows)
+    steps: StepResistance = field(default_factory=StepResistance)
+    used_as: float = 0.0
+    newest_s: float = 0.0  # span of the second that was counted last
+    loaded: bool = False  # the voltage is no resting one any more
 
 
 class CellFit:
@@ -126,68 +90,71 @@ class CellFit:
         state: CellFitState | None = None,
     ) -> None:
         self.model = model
-        self._rows: list[FitSample]
-        self._pending: list[FitSample]  # not yet part of a row
-        self._errors_v: Vector
         self._newest: CellEstimate | None = None  # None: to be computed
+        self._errors_v: Vector  # reading minus model, of the last readings
         if state is not None:
             self._restore(state)
             return
         self._degc = 25.0
-        self._inverse_kk = 0.0
-        self._fast_a = self._slow_a = 0.0
+        self._filtered = FilteredCurrent()
         self._agreed_s: float | None = None  # when a reading was last accepted
-        self._recent: list[FitSample] = []  # the last seconds
-        self._residuals: list[Residual] = []  # of them, since the prior began
+        self._window = LossWindow()
         self._has_lost = False  # parallel cells, in this flight
         self._full_ah: float | None = None  # full charge capacity that the gauge reports
         self._foreign = False  # the voltage is no cell's of this chemistry
-        self._warm_flights = () if learned is None else learned.warm
-        self._sister_warm = () if learned is None else learned.sister_warm
-        self._gap: Array = np.zeros(BOTH - SIZE)
-        self._rest_gap = 0.0, 0.0  # c by the voltages at rest, and the information on it
-        self._median_variances: Vector = ()
-        if learned is not None:
-            self._gap[1:] = learned.loss, learned.growth
+        # Resistances of the flights before, see `CellParameters`.
+        self._own_flights = () if learned is None else learned.warm
+        self._sister_flights = () if learned is None else learned.sister_warm
+        gap: Array = np.zeros(BOTH - SIZE)
         self.x = model.mean.copy()
-        self.P = model.covariance.copy()
+        self.P: Array = model.covariance.copy()
         if learned is not None:
-            self._recall(learned)
+            gap[1:] = learned.loss, learned.growth
+            c = model.parameters
+            sds_v = np.full(len(KNOTS_FRAC), c.sd_ageing_v)
+            carried = learned.carried_over(np.array(c.sd_ageing), sds_v, c)
+            self.x[FAST:], self.P[FAST:, FAST:] = carried
+            self._set_offset(0.0, c.sd_offset_v)
+        self._solution = Solution(self.x, self.P, gap)
         self._begin()
 
     def state(self) -> CellFitState:
         """Restart state."""
+        prior = self._prior
+        solution = self._solution
+        readings = self._readings
+        rows = readings.rows
         return CellFitState(
             x=tuple(self.x.tolist()),
             covariance=matrix(self.P),
             root=matrix(self._root),
-            prior_x=tuple(self._prior_x.tolist()),
-            prior_information=matrix(self._information),
-            fitted_x=tuple(self._fitted.tolist()),
-            fitted_covariance=matrix(self._covariance),
-            rows=tuple(map(tuple, self._rows)),
-            pending=tuple(map(tuple, self._pending)),
-            drift_v_s=float(self._drift_v_s),
+            prior_x=tuple(prior.x.tolist()),
+            prior_information=matrix(prior.information),
+            fitted_x=tuple(solution.x.tolist()),
+            fitted_covariance=matrix(solution.covariance),
+            rows=tuple(map(tuple, rows.whole)),
+            pending=tuple(map(tuple, rows.pending)),
+            drift_v_s=self._drift_v_s,
             errors_v=tuple(map(float, self._errors_v)),
-            steps=self._steps,
-            used_as=self._used_as,
-            span_s=self._span_s,
-            loaded=self._loaded,
-            fast_a=self._fast_a,
-            slow_a=self._slow_a,
+            steps=readings.steps,
+            used_as=readings.used_as,
+            span_s=rows.span_s,
+            loaded=readings.loaded,
+            fast_a=self._filtered.fast_a,
+            slow_a=self._filtered.slow_a,
             degc=self._degc,
             agreed_s=self._agreed_s,
             full_ah=self._full_ah,
             foreign=self._foreign,
-            warm_flights=self._warm_flights,
-            sister_warm=self._sister_warm,
-            gap=tuple(self._gap.tolist()),
-            prior_gap=tuple(self._prior_gap.tolist()),
-            rest_gap=self._rest_gap,
-            recent=tuple(map(tuple, self._recent)),
-            residuals=tuple(map(tuple, self._residuals)),
+            warm_flights=self._own_flights,
+            sister_warm=self._sister_flights,
+            gap=tuple(solution.gap.tolist()),
+            prior_gap=tuple(prior.gap.tolist()),
+            rest_gap=prior.rest_gap,
+            recent=tuple(map(tuple, self._window.seconds)),
+            residuals=tuple(map(tuple, self._window.residuals)),
             has_lost=self._has_lost,
-            median_variances=self._median_variances,
+            median_variances=solution.median_variances,
         )
 
     def with_state(self, state: CellFitState) -> Self:
@@ -196,50 +163,43 @@ class CellFit:
 
     def _restore(self, state: CellFitState) -> None:
         """Continue from a state; raises ValueError if it is not one of a fit."""
+        state.check()
         self.x = np.array(state.x)
         self.P = np.array(state.covariance)
         self._root = np.array(state.root)
-        self._prior_x = np.array(state.prior_x)
-        self._information = np.array(state.prior_information)
-        self._fitted = np.array(state.fitted_x)
-        self._covariance = np.array(state.fitted_covariance)
-        vectors = self.x, self._prior_x, self._fitted
-        matrices = self.P, self._root, self._information, self._covariance
-        self._gap = np.array(state.gap)
-        self._prior_gap = np.array(state.prior_gap)
-        gaps = self._gap, self._prior_gap
-        samples = (*state.rows, *state.pending, *state.recent)
-        if (
-            any(one.shape != (SIZE,) or np.abs(one).max() > _MAX_LN for one in vectors)
-            or any(one.shape != (SIZE, SIZE) for one in matrices)
-            or any(one.shape != (BOTH - SIZE,) or np.abs(one).max() > _MAX_LN for one in gaps)
-            or any(len(row) != len(Residual._fields) for row in state.residuals)
-            or any(len(row) != len(FitSample._fields) or row[0] < 0.0 for row in samples)
-            or (state.full_ah is not None and state.full_ah <= 0.0)
-        ):
-            raise ValueError("a vector or matrix has another size or range")
-        self._rows = [FitSample(*row) for row in state.rows]
-        self._pending = [FitSample(*row) for row in state.pending]
+        self._own_flights = state.warm_flights
+        self._sister_flights = state.sister_warm
+        self._prior = Prior(
+            np.array(state.prior_x),
+            np.array(state.prior_information),
+            np.array(state.prior_gap),
+            weakest_is_known=bool(state.warm_flights),
+            rest_gap=state.rest_gap,
+        )
+        self._solution = Solution(
+            np.array(state.fitted_x),
+            np.array(state.fitted_covariance),
+            np.array(state.gap),
+            state.median_variances,
+        )
+        rows = FitRows(
+            tuple([FitSample(*row) for row in state.rows]),
+            tuple([FitSample(*row) for row in state.pending]),
+            state.span_s,
+        )
+        self._readings = FlightReadings(rows, state.steps, state.used_as, loaded=state.loaded)
+        self._window = LossWindow(
+            tuple([FitSample(*row) for row in state.recent]),
+            tuple([Residual(*row) for row in state.residuals]),
+        )
         self._drift_v_s = state.drift_v_s
         self._errors_v = state.errors_v
-        self._steps = state.steps
-        self._used_as = state.used_as
-        self._span_s = state.span_s
-        self._loaded = state.loaded
-        self._fast_a = state.fast_a
-        self._slow_a = state.slow_a
+        self._filtered = FilteredCurrent(state.fast_a, state.slow_a)
         self._agreed_s = state.agreed_s
         self._full_ah = state.full_ah
         self._foreign = state.foreign
-        self._warm_flights = state.warm_flights
-        self._sister_warm = state.sister_warm
-        self._recent = [FitSample(*row) for row in state.recent]
-        self._residuals = [Residual(*row) for row in state.residuals]
         self._has_lost = state.has_lost
-        self._median_variances = state.median_variances
-        self._rest_gap = state.rest_gap
         self._degc = state.degc
-        self._inverse_kk = inverse_temperature(state.degc)
         self._table_v = self._curve()
 
     def update(
@@ -262,7 +222,7 @@ class CellFit:
         if sample.second is not None:
             self._follow(sample.second, median_above_v(sample.cells_v), gauge_frac)
         if self._agreed_s is not None and gauge_full_ah != self._full_ah:
-            self.weigh_capacity(gauge_full_ah)  # after the start: the prior is without it
+            self._weigh_capacity(gauge_full_ah)  # after the start: the prior is without it
         if self._foreign:
             return None
         if self._newest is None:
@@ -277,15 +237,15 @@ class CellFit:
             variance=self.P.diagonal().copy(),
             root=self._root,
             table_v=self._table_v,
-            fast_a=self._fast_a,
-            slow_a=self._slow_a,
+            fast_a=self._filtered.fast_a,
+            slow_a=self._filtered.slow_a,
             degc=self._degc,
             inverse_kk=self._inverse_kk,
             drift_v_s=self._drift_v_s,
             errors_v=self._errors_v,
-            loaded=self._loaded,
-            fitted=bool(self._rows),
-            median=self._median(),
+            loaded=self._readings.loaded,
+            fitted=bool(self._readings.rows.whole),
+            median=self._solution.median(self._used_frac()),
         )
 
     @property
@@ -301,7 +261,8 @@ class CellFit:
     @property
     def median_charge_frac(self) -> float:
         """State of charge of the median cell, which a gauge reports."""
-        return self.charge_frac + (self._more_frac() if self._median_variances else 0.0)
+        median = self._solution.median(self._used_frac())
+        return self.charge_frac + (0.0 if median is None else median.more_frac)
 
     def start_charge(self, used_as: float) -> tuple[float, float]:
         """(State of charge, its standard deviation) at the start.
@@ -309,9 +270,8 @@ class CellFit:
         Args:
             used_as: charge since then.
         """
-        capacity_as = self.model.capacity_as * math.exp(float(self._fitted[CAPACITY]))
-        sd = math.sqrt(max(float(self._covariance[CHARGE, CHARGE]), 0.0))
-        return self.charge_frac + used_as / capacity_as, sd
+        used_frac = self._solution.used_frac(used_as, self.model.capacity_as)
+        return self.charge_frac + used_frac, self._solution.charge_sd
 
     @property
     def has_lost(self) -> bool:
@@ -321,62 +281,30 @@ class CellFit:
     @property
     def loaded(self) -> bool:
         """Whether the cell has been loaded: its voltage is no resting one any more."""
-        return self._loaded
+        return self._readings.loaded
 
-    def parameters(self) -> CellParameters:
-        """Parameters after a last, longer fit: the prior of the next flight."""
-        self.fit(iterations=6)
-        warm = self._warm_flights
-        if self._rows:
-            spans_s, inverses_kk = np.array([(row.span_s, row.inverse_kk) for row in self._rows]).T
+    def fit_to_end(self) -> CellParameters:
+        """Fit a last time, longer; return the parameters, the prior of the next flight."""
+        self._fit(_LAST_ITERATIONS)
+        x = self._solution.x
+        flights = self._own_flights
+        rows = self._readings.rows.whole
+        if rows:
+            spans_s, inverses_kk = np.array([(row.span_s, row.inverse_kk) for row in rows]).T
             inverse_kk = float(spans_s @ inverses_kk / spans_s.sum())
-            at = float(self._fitted[FAST] + self._fitted[WARMTH] * inverse_kk)
-            warm = (*warm, (inverse_kk, at))[-_WARM_FLIGHTS:]
+            at = float(x[FAST] + x[WARMTH] * inverse_kk)
+            flights = (*flights, (inverse_kk, at))[-_KEPT_FLIGHTS:]
+        _, loss, growth = self._solution.gap.tolist()
         return CellParameters(
-            mean=tuple(self._fitted[FAST:].tolist()),
-            covariance=matrix(self._covariance[FAST:, FAST:]),
-            warm=warm,
-            sister_warm=self._sister_warm,
-            loss=float(self._gap[1]),
-            growth=float(self._gap[2]),
+            mean=tuple(x[FAST:].tolist()),
+            covariance=matrix(self._solution.covariance[FAST:, FAST:]),
+            warm=flights,
+            sister_warm=self._sister_flights,
+            loss=loss,
+            growth=growth,
         )
 
-    def _follow(self, second: Second, above_v: float | None, gauge_frac: float | None) -> None:
-        """Take in a second, and by how much the median cell is above the weakest."""
-        mean = second.mean
-        previous = second.previous
-        self.advance(second.span_s, second.counted_a, second.counted_sd_a)
-        is_guess = mean.current_sd_a > abs(mean.current_a) / 2  # no information for the fit
-        steady_a = _STEADY_C * self.model.capacity_as / 3600.0
-        if self._agreed_s is None and not is_guess:
-            # Start again, once: a mean of readings is surer than the first one alone, but not than
-            # a first one at rest when the load has begun since: its sag is a guess.
-            if (
-                previous is None
-                or self._foreign
-                or abs(mean.current_a) - abs(previous.current_a) <= steady_a
-            ):
-                self.start(mean.cell_v, mean.current_a, gauge_frac, above_v)
-            self._agreed_s = None if self._foreign else mean.t_s
-        elif (
-            is_guess or self.measure(mean.cell_v, mean.current_a, above_v) or self._agreed_s is None
-        ):
-            self._agreed_s = mean.t_s
-        elif mean.t_s - self._agreed_s > _DISAGREE_S:
-            self.widen()
-            self._agreed_s = mean.t_s
-        if previous is None or mean.t_s - previous.t_s >= MAX_STEP_GAP_S or mean.current_sd_a:
-            self._steps = self._steps.interrupted()
-        if not mean.current_sd_a:
-            self.measure_steps(mean.cell_v, mean.current_a)
-
-    def _recall(self, learned: CellParameters) -> None:
-        """Start from earlier flights."""
-        c = self.model.parameters
-        sds = np.array(c.sd_ageing)
-        sds_v = np.full(len(KNOTS_FRAC), c.sd_ageing_v)
-        self.x[FAST:], self.P[FAST:, FAST:] = learned.carried_over(sds, sds_v, c)
-        self._set_offset(0.0, c.sd_offset_v)
+    # ------------------------------------------------------------------ the start
 
     def start(
         self,
@@ -398,12 +326,12 @@ class CellFit:
         start = start_charge(rest, gauge_frac, self.model.sd_gauge)
         self.x[CHARGE] = start.charge
         self.P[CHARGE, CHARGE] = start.variance
-        self._rest_gap = 0.0, 0.0
+        gap_at_rest = _NO_GAP
         if above_v is not None:
             sd = math.sqrt(start.variance)
             (slope_v,) = self.model.open(np.array([start.charge]), self.x[KNOTS:], sd)[1]
-            self._rest_gap = rest_gap(above_v, float(slope_v), rest.rest_v - cell_v)
-        self._begin()
+            gap_at_rest = rest_gap(above_v, float(slope_v), rest.rest_v - cell_v)
+        self._begin(gap_at_rest)
 
     def strain(self, cell_v: float, current_a: float, charge_frac: float) -> float:
         """Standard deviations by which a reading contradicts a charge (`RestVoltage.strain`)."""
@@ -414,52 +342,227 @@ class CellFit:
             self.model, self.x, self.P, self._inverse_kk, cell_v=cell_v, current_a=current_a
         )
 
-    def weigh_capacity(self, full_ah: float | None) -> None:
+    def _begin(self, gap_at_rest: tuple[float, float] = _NO_GAP) -> None:
+        """Make the present state the prior of the readings to come."""
+        self._prior = Prior(
+            self.x.copy(),
+            np.asarray(np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))),
+            self._solution.gap.copy(),
+            weakest_is_known=bool(self._own_flights),
+            rest_gap=gap_at_rest,
+        )
+        self._solution = changed(self._solution, x=self.x.copy(), covariance=self.P.copy())
+        self._readings = FlightReadings()
+        self._drift_v_s = 0.0
+        self._errors_v = (0.0,) * _ERRORS
+        self._settle()
+
+    # ------------------------------------------------------------------ readings
+
+    def _follow(self, second: Second, above_v: float | None, gauge_frac: float | None) -> None:
+        """Take in a second, and by how much the median cell is above the weakest."""
+        mean = second.mean
+        previous = second.previous
+        self.advance(second.span_s, second.counted_a, second.counted_sd_a)
+        if mean.current_sd_a > abs(mean.current_a) / 2:  # a guess: no information for the fit
+            self._agreed_s = mean.t_s
+        elif self._agreed_s is None:
+            self._start_again(second, above_v, gauge_frac)
+        elif self.measure(mean.cell_v, mean.current_a, above_v):
+            self._agreed_s = mean.t_s
+        elif mean.t_s - self._agreed_s > _DISAGREE_S:
+            self.widen()
+            self._agreed_s = mean.t_s
+        if previous is None or mean.t_s - previous.t_s >= MAX_STEP_GAP_S or mean.current_sd_a:
+            readings = self._readings
+            self._readings = changed(readings, steps=readings.steps.interrupted())
+        if not mean.current_sd_a:
+            self.measure_steps(mean.cell_v, mean.current_a)
+
+    def _start_again(self, second: Second, above_v: float | None, gauge_frac: float | None) -> None:
+        """Start from a mean of readings, once: it is surer than the first reading alone.
+
+        But not than a first one at rest when the load has begun since: its sag is a guess.
+        """
+        mean = second.mean
+        previous = second.previous
+        steady_a = _STEADY_C * self.model.capacity_as / 3600.0
+        if (
+            previous is None
+            or self._foreign
+            or abs(mean.current_a) - abs(previous.current_a) <= steady_a
+        ):
+            self.start(mean.cell_v, mean.current_a, gauge_frac, above_v)
+        self._agreed_s = None if self._foreign else mean.t_s
+
+    def heat(self, degc: float | None) -> None:
+        """Take in a temperature; an unknown one leaves the last in place."""
+        if degc is not None and degc != self._degc:
+            self._degc = degc
+            self._newest = None
+
+    def advance(self, dt_s: float, current_a: float, sd_a: float) -> None:
+        """Count charge for `dt_s`; `sd_a` is the standard deviation of the mean current."""
+        c = self.model.parameters
+        readings = self._readings
+        self._newest = None
+        self._readings = changed(
+            readings, used_as=readings.used_as + current_a * dt_s, newest_s=dt_s
+        )
+        self._filtered = self._filtered.after(dt_s, current_a, c)
+        self.x[CHARGE] = self._solution.x[CHARGE] - self._used_frac()
+        self.x[OFFSET] *= math.exp(-dt_s / c.offset_tau_s)
+        if sd_a:  # as if the initial charge had been less certain
+            variance = (sd_a * dt_s / self.model.capacity_as) ** 2
+            self.P[CHARGE, CHARGE] += variance
+            information = self._prior.information
+            known = information[:, CHARGE]
+            weight = variance / (1 + variance * known[CHARGE])
+            self._prior = self._prior._replace(
+                information=information - weight * np.outer(known, known)
+            )
+
+    def measure(self, cell_v: float, current_a: float, above_v: float | None = None) -> bool:
+        """Take in a mean voltage and current; False when the voltage is rejected.
+
+        Args:
+            cell_v: of the weakest cell.
+            current_a: positive while discharging.
+            above_v: by how much the median cell is above it, None when unknown.
+        """
+        readings = self._readings
+        second = FitSample(
+            readings.newest_s,
+            readings.used_as,
+            cell_v,
+            current_a,
+            self._filtered.fast_a,
+            self._filtered.slow_a,
+            self._inverse_kk,
+            above_v or 0.0,
+            float(above_v is not None),
+        )
+        accepted = self._compare(second)
+        if accepted and len(readings.rows.whole) >= _SETTLED:
+            lost = lost_cells(self._window.residuals)
+            if lost is not None:
+                self._lose(lost)
+                return True
+        is_load = abs(current_a) > _LOAD_C * self.model.capacity_as / 3600.0
+        if not (readings.loaded or is_load):  # at rest the first voltage has set the charge already
+            return accepted
+        rows = readings.rows.with_second(second, accepted=accepted)
+        is_due = rows.is_due
+        if is_due:
+            rows = rows.with_row(self._circuit(0.0).ohms[0])
+        self._readings = changed(readings, rows=rows, loaded=True)
+        if is_due:
+            self._fit(_ITERATIONS)
+        return accepted
+
+    def measure_steps(self, cell_v: float, current_a: float) -> None:
+        """Take in a second for the steps of the load: immediate resistance alone."""
+        readings = self._readings
+        ohm = self.model.ohms[0] * self.model.arrhenius_factor(self.x, self._inverse_kk)
+        most = _STEP_GATE * math.exp(self.x[FAST])
+        step_v = ohm * _STEP_C * self.model.capacity_as / 3600.0
+        steps = readings.steps.updated(Level(cell_v, ohm * current_a), step_v, most)
+        self._readings = changed(readings, steps=steps)
+
+    def _compare(self, second: FitSample) -> bool:
+        """Compare a second with the model; whether its voltage is accepted."""
+        c = self.model.parameters
+        now = self._circuit(second.amps)
+        off_v = second.cell_v - (now.open_v - now.sag_v)
+        residual = Residual(off_v, now.ohms[0] * second.amps, second.above_v)
+        self._window = self._window.with_second(second, residual)
+        off_v -= float(self.x[OFFSET])
+        self._errors_v = (*self._errors_v[1:], off_v)
+        variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
+        if off_v * off_v > _GATE * variance:  # the variance of the state itself costs more
+            rows = np.array([second._replace(used_as=0.0)])
+            _, (jacobian,), _ = self.model.derivatives(self.x, rows)
+            variance += float(jacobian @ self.P @ jacobian)
+        return bool(off_v * off_v <= _GATE * variance)
+
+    # ------------------------------------------------------------------ other priors
+
+    def widen(self) -> None:
+        """Widen the covariance after a long disagreement: the fit is wrong about the cell."""
+        charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_widened**2
+        self.P = self.P + self.model.covariance
+        self.P[CHARGE, CHARGE] = min(charge, 1.0)
+        gap = self._solution.gap_after(self._used_frac())
+        self._solution = changed(self._solution, gap=gap)
+        self._begin()
+
+    def _lose(self, lost: Loss) -> None:
+        """Continue with a group that lost parallel cells: less area, at the same charge."""
+        less = math.log(1.0 + lost.growth)
+        along = np.zeros(SIZE)
+        apart = np.zeros(SIZE)
+        along[[FAST, SLOW, CAPACITY]] = less, less, -less
+        apart[[FAST, SLOW, CAPACITY]] = less
+        self.x += along
+        self.P += _SD_LOST**2 * np.outer(along, along)
+        self.P += _SD_LOST_APART**2 * np.diag(apart**2)
+        self._filtered = self._filtered.over(1.0 + lost.growth)  # the polarisation does not step
+        gap = self._solution.gap_after(self._used_frac())
+        gap[1] += less * lost.alone
+        self._solution = changed(self._solution, gap=gap)
+        self._set_offset(lost.before_v, self.model.parameters.sd_offset_v)
+        self._has_lost = True
+        self._window = self._window.without_residuals()
+        self._begin()
+        self._readings = changed(self._readings, loaded=True)
+
+    def _weigh_capacity(self, full_ah: float | None) -> None:
         """Take in the full charge capacity that a gauge reports, or take it back (None)."""
         _, known_before = self._full_charge()
         self._full_ah = full_ah
-        pull, known = self._full_charge()
+        weighted, known = self._full_charge()
         if not known_before and not known:
             return
-        if self._rows:
-            self.fit(iterations=3)
+        if self._readings.rows.whole:
+            self._fit(_ITERATIONS)
             return
-        information = self._information.copy()
+        prior = self._prior
+        information = prior.information.copy()
         information[CAPACITY, CAPACITY] += known
-        self.P = np.linalg.inv(information)
-        push = pull - known * self._prior_x[CAPACITY]
-        self.x[FAST:] = (self._prior_x + self.P[:, CAPACITY] * push)[FAST:]
-        self._fitted[FAST:] = self.x[FAST:]
-        self._covariance = self.P.copy()
+        self.P = np.asarray(np.linalg.inv(information))
+        gradient = weighted - known * prior.x[CAPACITY]
+        self.x[FAST:] = (prior.x + self.P[:, CAPACITY] * gradient)[FAST:]
+        at_start = self._solution.x.copy()
+        at_start[FAST:] = self.x[FAST:]
+        self._solution = changed(self._solution, x=at_start, covariance=self.P.copy())
         self._settle()
 
     def _full_charge(self) -> tuple[float, float]:
         """(Information times ln, information) on the capacity by the gauge's full charge."""
         if self._full_ah is None or self._has_lost:  # it is of the pack as it was
             return 0.0, 0.0
-        c = self.model.parameters
-        prior = float(self._prior_x[CAPACITY])
-        reported = math.log(self._full_ah * 3600.0 / self.model.capacity_as)
-        limit = _FULL_GATE * (c.sd_full**2 + self.model.covariance[CAPACITY, CAPACITY])
-        if (reported - prior) ** 2 > limit:  # it is not this pack's
-            return 0.0, 0.0
-        variance = float(np.linalg.inv(self._information)[CAPACITY, CAPACITY])
-        return added_by_full_charge(prior, variance, reported, c)
+        return full_charge_information(self._full_ah, self.model, self._prior)
 
-    def _begin(self) -> None:
-        """Make the present state the prior of the readings to come."""
-        self._prior_x = self.x.copy()
-        self._fitted = self.x.copy()
-        self._prior_gap = self._gap.copy()
-        self._covariance = self.P.copy()
-        self._information = np.linalg.inv(self.P + _NUGGET * np.eye(SIZE))
-        self._rows = []
-        self._pending = []
-        self._drift_v_s = 0.0
+    # ------------------------------------------------------------------ the fit
+
+    def _fit(self, iterations: int) -> None:
+        """Fit the state to all rows and carry it forward to the newest reading."""
+        readings = self._readings
+        if not readings.rows.whole:
+            return
+        rows = np.array(readings.rows.whole)
+        prior = self._prior._replace(full=self._full_charge(), steps=readings.steps.ratio())
+        solution = solved(self.model, rows, prior, self._solution, readings.used_as, iterations)
+        self._solution = solution
+        newest = rows[-_DRIFT_ROWS:]
+        off_v = newest[:, 2] - self.model.volts(solution.x, newest)
+        drift = drift_v_s(newest, off_v)
+        self._drift_v_s = self._drift_v_s if drift is None else drift
+        self.x, self.P = solution.after(self._used_frac())
         self._errors_v = (0.0,) * _ERRORS
-        self._steps = StepResistance()
-        self._used_as = self._span_s = 0.0
-        self._loaded = False
+        ohm = self._circuit(0.0).ohms[0]
+        self._window = self._window.refitted(self.model, solution.x, ohm)
+        self._set_offset(float(off_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
         self._settle()
 
     def _settle(self) -> None:
@@ -473,216 +576,22 @@ class CellFit:
     def _curve(self) -> Vector:
         return tuple(self.model.curves(self.x[KNOTS:]).tolist())
 
-    # ------------------------------------------------------------------ readings
-
-    def heat(self, degc: float | None) -> None:
-        """Take in a temperature; an unknown one leaves the last in place."""
-        if degc is not None and degc != self._degc:
-            self._degc = degc
-            self._inverse_kk = inverse_temperature(degc)
-            self._newest = None
-
-    def advance(self, dt_s: float, current_a: float, sd_a: float) -> None:
-        """Count charge for `dt_s`; `sd_a` is the standard deviation of the mean current."""
-        c = self.model.parameters
-        self._newest = None
-        self._dt_s = dt_s
-        self._used_as += current_a * dt_s
-        self._fast_a += (current_a - self._fast_a) * (1 - math.exp(-dt_s / c.fast_tau_s))
-        self._slow_a += (current_a - self._slow_a) * (1 - math.exp(-dt_s / c.slow_tau_s))
-        self.x[CHARGE] = self._fitted[CHARGE] - self._used_frac()
-        self.x[OFFSET] *= math.exp(-dt_s / c.offset_tau_s)
-        if sd_a:  # as if the initial charge had been less certain
-            variance = (sd_a * dt_s / self.model.capacity_as) ** 2
-            self.P[CHARGE, CHARGE] += variance
-            known = self._information[:, CHARGE].copy()
-            weight = variance / (1 + variance * known[CHARGE])
-            self._information -= weight * np.outer(known, known)
-
-    def measure(self, cell_v: float, current_a: float, above_v: float | None = None) -> bool:
-        """Take in a mean voltage and current; False when the voltage is rejected.
-
-        Args:
-            cell_v: of the weakest cell.
-            current_a: positive while discharging.
-            above_v: by how much the median cell is above it, None when unknown.
-        """
-        row = FitSample(
-            self._dt_s,
-            self._used_as,
-            cell_v,
-            current_a,
-            self._fast_a,
-            self._slow_a,
-            self._inverse_kk,
-            above_v or 0.0,
-            float(above_v is not None),
-        )
-        accepted = self._accepts(row)
-        self._recent = [*self._recent, row][-SPAN:]
-        if accepted and len(self._rows) >= _SETTLED and (lost := lost_cells(self._residuals)):
-            self._lose(lost)
-            return True
-        self._loaded |= abs(current_a) > _LOAD_C * self.model.capacity_as / 3600.0
-        if self._loaded:  # at rest the first voltage has set the charge already
-            self._span_s += self._dt_s
-            if accepted:
-                self._pending.append(row)
-        if self._span_s >= _SPAN_S and self._pending:
-            self._rows.append(merged(without_outliers(self._pending, self._circuit(0.0).ohms[0])))
-            self._pending = []
-            self._span_s = 0.0
-            if len(self._rows) > _MAX_ROWS:  # a long flight costs no more than a short one
-                self._rows = [merged(self._rows[k : k + 2]) for k in range(0, len(self._rows), 2)]
-            self.fit(iterations=3)
-        return accepted
-
-    def measure_steps(self, cell_v: float, current_a: float) -> None:
-        """Take in a second for the steps of the load: immediate resistance alone."""
-        ohm = self.model.ohms[0] * self._warm()
-        most = _STEP_GATE * math.exp(self.x[FAST])
-        step_v = ohm * _STEP_C * self.model.capacity_as / 3600.0
-        self._steps = self._steps.updated(Level(cell_v, ohm * current_a), step_v, most)
-
-    def widen(self) -> None:
-        """Widen the covariance after a long disagreement: the fit is wrong about the cell."""
-        charge = self.P[CHARGE, CHARGE] + self.model.parameters.sd_widened**2
-        self.P = self.P + self.model.covariance
-        self.P[CHARGE, CHARGE] = min(charge, 1.0)
-        self._gap[0] = self._more_frac()
-        self._rest_gap = (0.0, 0.0)
-        self._begin()
-
-    def _lose(self, lost: Loss) -> None:
-        """Continue with a group that lost parallel cells: less area, at the same charge."""
-        less = math.log(1.0 + lost.growth)
-        along = np.zeros(SIZE)
-        apart = np.zeros(SIZE)
-        along[[FAST, SLOW, CAPACITY]] = less, less, -less
-        apart[[FAST, SLOW, CAPACITY]] = less
-        self.x += along
-        self.P += _SD_LOST[0] ** 2 * np.outer(along, along)
-        self.P += _SD_LOST[1] ** 2 * np.diag(apart**2)
-        self._fast_a /= 1.0 + lost.growth  # the polarisation does not step
-        self._slow_a /= 1.0 + lost.growth
-        self._gap[0] = self._more_frac()
-        self._rest_gap = (0.0, 0.0)
-        self._gap[1] += less * lost.alone
-        self._set_offset(lost.before_v, self.model.parameters.sd_offset_v)
-        self._has_lost = True
-        self._residuals = []
-        self._begin()
-        self._loaded = True
-
-    def _accepts(self, row: FitSample) -> bool:
-        c = self.model.parameters
-        now = self._circuit(row.amps)
-        off_v = row.cell_v - (now.open_v - now.sag_v)
-        residual = Residual(off_v, now.ohms[0] * row.amps, row.above_v)
-        self._residuals = [*self._residuals, residual][-SPAN:]
-        off_v -= float(self.x[OFFSET])
-        self._errors_v = (*self._errors_v[1:], off_v)
-        variance = c.sd_offset_v**2 + (c.sd_sag_frac * now.sag_v) ** 2
-        if off_v * off_v > _GATE * variance:  # the variance of the state itself costs more
-            _, (by,), _ = self.model.derivatives(self.x, np.array([row._replace(used_as=0.0)]))
-            variance += float(by @ self.P @ by)
-        return bool(off_v * off_v <= _GATE * variance)
-
-    def _renewed(self) -> list[Residual]:
-        """Residuals of the last seconds with the parameters of the newest fit."""
-        recent = self._recent[-len(self._residuals) :] if self._residuals else []
-        if not recent:
-            return []
-        x = self._fitted
-        rows = np.array(recent)
-        ohm = self._circuit(0.0).ohms[0]
-        off_v = rows[:, 2] - self.model.volts(x, rows)
-        table = np.column_stack([off_v, ohm * rows[:, 3], rows[:, -2]])
-        return [Residual(*row) for row in table.tolist()]
-
-    def _warm(self) -> float:
-        """Factor of the resistance at the present temperature."""
-        return self.model.arrhenius_factor(self.x, self._inverse_kk)
+    @property
+    def _inverse_kk(self) -> float:
+        return inverse_temperature(self._degc)
 
     def _circuit(self, current_a: float) -> CircuitState:
         return self.model.circuit(
-            self.x, self._table_v, self._inverse_kk, self._fast_a, self._slow_a, current_a
+            self.x,
+            self._table_v,
+            self._inverse_kk,
+            self._filtered.fast_a,
+            self._filtered.slow_a,
+            current_a,
         )
-
-    def fit(self, *, iterations: int) -> None:
-        """Fit the state to all rows and carry it forward to the newest reading."""
-        if not self._rows:
-            return
-        rows = np.array(self._rows)
-        x = self._fitted.copy()
-        information = self._information
-        pull, known = full = self._full_charge()
-        own = information[CAPACITY, CAPACITY]
-        likely = (own * self._prior_x[CAPACITY] + pull) / (own + known)
-        if (x[CAPACITY] - likely) ** 2 * (own + known) > _STRAYED**2:
-            # A minimum of its own: start again from what is likely.
-            x = self._prior_x.copy()
-            iterations = _MORE_ITERATIONS
-            x[CAPACITY] = likely
-        problem = self._problem(rows, full)
-        if self._median_variances or problem.stands_out(x):
-            x = np.concatenate([x, self._gap])
-        both, covariance = problem.solve(x, iterations)
-        x = both[:SIZE]
-        self._fitted = x
-        self._covariance = covariance[:SIZE, :SIZE]
-        if len(both) > SIZE:
-            self._gap = both[SIZE:]
-            used_frac = self._used_frac() * math.exp(-float(both[LOSS]))
-            self._median_variances = median_variances(covariance, used_frac)
-        elif not self._warm_flights:  # an earlier flight has seen which cell is the weakest
-            self._covariance[CAPACITY, CAPACITY] += problem.loss_variance(x, self._spread())
-        last = rows[-_DRIFT_ROWS:]
-        missed_v = last[:, 2] - self.model.volts(x, last)
-        half = len(last) // 2
-        # Over less it is the start of the load; one row, after a gap, shows no drift.
-        if half > 0 and last[:, 0].sum() >= _DRIFT_S:
-            self._drift_v_s = (missed_v[half:].mean() - missed_v[:half].mean()) / (
-                last[:, 0].sum() / 2
-            )
-        self.x = x.copy()
-        carry = np.eye(SIZE)
-        carry[CHARGE, CAPACITY] = self._used_frac()  # a smaller capacity leaves less charge
-        self.P = carry @ self._covariance @ carry.T
-        self.x[CHARGE] -= self._used_frac()
-        self._errors_v = (0.0,) * _ERRORS
-        self._residuals = self._renewed()
-        self._set_offset(float(missed_v[-1]), _OFFSET_KNOWN * self.model.parameters.sd_offset_v)
-        self._settle()
-
-    def _problem(self, rows: Array, full: tuple[float, float]) -> LeastSquares:
-        prior = Prior(
-            self._prior_x,
-            self._information,
-            self._prior_gap,
-            self._rest_gap,
-            full,
-            self._steps.ratio(),
-        )
-        return LeastSquares(self.model, rows, prior, self._spread())
-
-    def _spread(self) -> float:
-        """Charge over which the curve's slope is taken."""
-        return _SPREADS * math.sqrt(max(self._covariance[CHARGE, CHARGE], 0.0))
-
-    def _more_frac(self) -> float:
-        """Charge of the median cell above that of the weakest, each of its own capacity."""
-        more, loss, _ = self._gap.tolist()
-        return float(more + self._used_frac() * (1.0 - math.exp(-loss)))
-
-    def _median(self) -> MedianCell | None:
-        if not self._median_variances:
-            return None
-        _, loss, growth = self._gap.tolist()
-        return MedianCell(self._more_frac(), loss, growth, self._median_variances)
 
     def _used_frac(self) -> float:
-        return self._used_as / (self.model.capacity_as * math.exp(float(self._fitted[CAPACITY])))
+        return self._solution.used_frac(self._readings.used_as, self.model.capacity_as)
 
     def _set_offset(self, offset_v: float, sd_v: float) -> None:
         self.x[OFFSET] = min(max(offset_v, LOWEST[OFFSET]), HIGHEST[OFFSET])

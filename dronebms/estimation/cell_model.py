@@ -13,6 +13,7 @@ Chen and Rincon-Mora, IEEE Trans. Energy Conversion 21 (2006) 504.
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,25 @@ def lost_v(
 ) -> float:
     """Voltage lost in a circuit; `fast_a`, `slow_a` are w1, w2."""
     return ohms[0] * current_a + ohms[1] * fast_a + ohms[2] * slow_a
+
+
+@dataclass(frozen=True, slots=True)
+class FilteredCurrent:
+    """The current behind the two low-pass filters of the circuit, w1 and w2."""
+
+    fast_a: float = 0.0
+    slow_a: float = 0.0
+
+    def after(self, dt_s: float, current_a: float, c: ModelParameters) -> "FilteredCurrent":
+        """After a time at a current."""
+        return FilteredCurrent(
+            self.fast_a + (current_a - self.fast_a) * (1 - math.exp(-dt_s / c.fast_tau_s)),
+            self.slow_a + (current_a - self.slow_a) * (1 - math.exp(-dt_s / c.slow_tau_s)),
+        )
+
+    def over(self, factor: float) -> "FilteredCurrent":
+        """Divided by a factor."""
+        return FilteredCurrent(self.fast_a / factor, self.slow_a / factor)
 
 
 class CircuitState(NamedTuple):

@@ -21,7 +21,8 @@ from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_fit import CellFit, CellFitState
+from dronebms.estimation.cell_fit import CellFit
+from dronebms.estimation.cell_fit_state import CellFitState
 from dronebms.estimation.cell_gap import median_above_v
 from dronebms.estimation.cell_model import FAST, CellModel, row_at_knots
 from dronebms.estimation.cell_parameters import CellParameters
@@ -320,7 +321,7 @@ class Estimator:
         powers = () if before is None else before.power
         if power is not None and pack.keys.vehicle is None:
             powers = with_flight(powers, power)
-        cells = stages.cell_fit.parameters()
+        cells = stages.cell_fit.fit_to_end()
         odds = stages.gauge.state().log_odds
         if odds is None:
             odds = pack.sister_odds or 0.0 if before is None else before.gauge_odds

@@ -6,7 +6,25 @@ Capacities are natural logarithms relative to the rated one.
 
 import math
 
+import numpy as np
+
+from dronebms.estimation.cell_model import CAPACITY, CellModel
+from dronebms.estimation.least_squares import Prior
 from dronebms.estimation.model_parameters import ModelParameters
+
+_GATE = 9.0  # squared deviation in variances; a full charge further off is not this pack's
+
+
+def full_charge_information(full_ah: float, model: CellModel, prior: Prior) -> tuple[float, float]:
+    """(Information times value, information) on the capacity by a gauge's full charge."""
+    c = model.parameters
+    before = float(prior.x[CAPACITY])
+    reported = math.log(full_ah * 3600.0 / model.capacity_as)
+    limit = _GATE * (c.sd_full**2 + model.covariance[CAPACITY, CAPACITY])
+    if (reported - before) ** 2 > limit:
+        return 0.0, 0.0
+    variance = float(np.linalg.inv(prior.information)[CAPACITY, CAPACITY])
+    return added_by_full_charge(before, variance, reported, c)
 
 
 def added_by_full_charge(

@@ -7,7 +7,6 @@ fitted with it. Volts, amperes and ampere-seconds of one cell; charge is a fract
 """
 
 import math
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -31,48 +30,9 @@ _LARGEST_STEP = 1.5  # ln, in one iteration
 _STEP_SHARE = 0.6  # of a step that is taken: full steps oscillate between bends of the curve
 _LEAST_STEP = 1e-9
 _OUTLIER = 4.0  # standard deviations from which a reading is weighted down
-_STRAY_V = 0.05  # a second further from the median resting voltage is an outlier
 _STANDS_OUT = 2.5  # gaps relative to those of usual cells, from which the weakest is compared
 _NEWEST_ROWS = 6
 _COMPARED = 0.99  # of a row's span; less is no mean of the gap
-
-
-class FitSample(NamedTuple):
-    """Means over some seconds: one row of the fit."""
-
-    span_s: float
-    used_as: float  # since the start of the fit
-    cell_v: float
-    amps: float
-    fast_a: float
-    slow_a: float
-    inverse_kk: float  # as `inverse_temperature` gives it
-    above_v: float = 0.0  # by how much the median cell is above
-    compared: float = 0.0  # share of the span in which that is known
-
-
-def merged(rows: list[FitSample]) -> FitSample:
-    """Mean of rows, weighted by their spans."""
-    if len(rows) == 1:
-        return rows[0]
-    table = np.array(rows)
-    span_s = table[:, 0]
-    return FitSample(float(span_s.sum()), *(span_s @ table[:, 1:] / span_s.sum()).tolist())
-
-
-def without_outliers(rows: list[FitSample], ohm: float) -> list[FitSample]:
-    """Rows without those that differ from the median by more than their current explains.
-
-    Up to three times the estimated resistance `ohm` is accepted: it may still be wrong.
-    """
-    middle_v = median(row.cell_v + ohm * row.amps for row in rows)
-    middle_a = median(row.amps for row in rows)
-
-    def is_outlier(row: FitSample) -> bool:
-        limit_v = _STRAY_V + 2 * ohm * abs(row.amps - middle_a)
-        return abs(row.cell_v + ohm * row.amps - middle_v) > limit_v
-
-    return [row for row in rows if not is_outlier(row)] or rows
 
 
 class Prior(NamedTuple):
@@ -81,9 +41,10 @@ class Prior(NamedTuple):
     x: Array  # state vector before them, (SIZE,)
     information: Array  # on it, (SIZE, SIZE)
     gap: Array  # c, l and g of `cell_gap`, (3,)
-    rest_gap: tuple[float, float]  # c by the voltages at rest, information on it
-    full: tuple[float, float]  # by the gauge's full charge: information times ln, information
-    steps: tuple[float, float] | None  # ratio of the immediate resistance, its variance
+    weakest_is_known: bool = False  # an earlier flight has shown which cell it is
+    rest_gap: tuple[float, float] = (0.0, 0.0)  # c by the voltages at rest, information on it
+    full: tuple[float, float] = (0.0, 0.0)  # by the gauge's full charge, see `full_charge`
+    steps: tuple[float, float] | None = None  # ratio of the immediate resistance, its variance
 
 
 class LeastSquares:

@@ -8,9 +8,13 @@ than a wrong resistance explains by the change of current.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from dronebms.estimation.cell_model import Array, CellModel
+from dronebms.estimation.fit_rows import FitSample
 
 # readings, one a second
 _BEFORE = 8
@@ -44,6 +48,41 @@ class Loss(NamedTuple):
     growth: float  # of the resistance: 1 if it doubled
     before_v: float  # mean residual before
     alone: bool  # in the weakest group alone
+
+
+@dataclass(frozen=True, slots=True)
+class LossWindow:
+    """The last seconds, in which a loss is looked for."""
+
+    seconds: tuple[FitSample, ...] = ()
+    residuals: tuple[Residual, ...] = ()  # of the newest of them, since the last loss
+
+    def with_second(self, second: FitSample, residual: Residual) -> "LossWindow":
+        """With the second that follows."""
+        return LossWindow(
+            (*self.seconds, second)[-SPAN:],
+            (*self.residuals, residual)[-SPAN:],
+        )
+
+    def refitted(self, model: CellModel, x: Array, ohm: float) -> "LossWindow":
+        """With the residuals that a fit leaves.
+
+        Args:
+            model: of the cell.
+            x: state vector of the fit.
+            ohm: its immediate resistance.
+        """
+        compared = self.seconds[len(self.seconds) - len(self.residuals) :]
+        if not compared:
+            return self
+        rows = np.array(compared)
+        off_v = rows[:, 2] - model.volts(x, rows)
+        table = np.column_stack([off_v, ohm * rows[:, 3], rows[:, -2]])
+        return LossWindow(self.seconds, tuple([Residual(*row) for row in table.tolist()]))
+
+    def without_residuals(self) -> "LossWindow":
+        """After a loss: the seconds before it are of another cell."""
+        return LossWindow(self.seconds)
 
 
 def lost_cells(recent: Sequence[Residual]) -> Loss | None:

@@ -24,9 +24,10 @@ from dronebms.estimation.cell_model import (
     LOWEST,
     OFFSET,
     CellModel,
+    FilteredCurrent,
     inverse_temperature,
 )
-from dronebms.estimation.least_squares import FitSample
+from dronebms.estimation.fit_rows import FitSample
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.samples import AMPS, DEGC, T_S, USED_AH, Array, block_means
 
@@ -176,16 +177,15 @@ def _rows(blocks: Array, mean_v: Array, model: CellModel) -> Array:
     c = model.parameters
     spans_s = np.diff(blocks[:, T_S], append=blocks[-1, T_S] + 1.0)
     rows = np.empty((len(blocks), len(FitSample._fields)))
-    fast_a = slow_a = 0.0
+    held = FilteredCurrent()
     kelvin = 0.0
     for k, (block, span_s) in enumerate(zip(blocks, spans_s, strict=True)):
         amps = block[AMPS]
         means = []
-        for held_a, tau_s in ((fast_a, c.fast_tau_s), (slow_a, c.slow_tau_s)):
+        for held_a, tau_s in ((held.fast_a, c.fast_tau_s), (held.slow_a, c.slow_tau_s)):
             passed = 1.0 - math.exp(-span_s / tau_s)
             means.append(amps + (held_a - amps) * passed * tau_s / span_s)
-        fast_a += (amps - fast_a) * (1.0 - math.exp(-span_s / c.fast_tau_s))
-        slow_a += (amps - slow_a) * (1.0 - math.exp(-span_s / c.slow_tau_s))
+        held = held.after(span_s, amps, c)
         if not math.isnan(block[DEGC]):
             kelvin = inverse_temperature(float(block[DEGC]))
         used_as = (block[USED_AH] - blocks[0, USED_AH]) * 3600.0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import VirtualClock
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
@@ -147,3 +148,31 @@ def test_a_restored_estimator_shares_nothing_with_the_one_it_is_made_from() -> N
         other.update(look(float(t), 3.9 - 0.001 * t, 25.0 + t % 2))
     assert estimator.state() == state
     assert other.state() != state
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("prior_x", (0.0,), "prior_x has 1 elements, not 16"),
+        ("fitted_x", (99.0,) * 16, "fitted_x has an element beyond 10"),
+        ("prior_gap", (0.0, 11.0, 0.0), "prior_gap has an element beyond 10"),
+        ("root", ((1.0,) * 16,), "root has 1 rows, not 16"),
+        ("covariance", ((1.0,),) * 16, "covariance has a row without 16 elements"),
+        ("pending", ((1.0, 2.0),), "pending has a row without 9 elements"),
+        ("recent", ((-1.0,) * 9,), "recent has a negative time"),
+        ("residuals", ((1.0,),), "residuals has a row without 3 elements"),
+        ("full_ah", 0.0, "full_ah is 0"),
+    ],
+)
+def test_a_state_that_is_none_of_a_fit_is_refused_with_the_name_of_the_part(
+    name: str, value: object, text: str
+) -> None:
+    pack_data = PackData(LIPO, cells=4, capacity_mah=5000.0)
+    estimator = Estimator(pack_data)
+    estimator.update(look(0.0, 4.0, 0.0, cells=4))
+    state = estimator.state()
+    assert state.stages is not None
+    cell_fit = replace(state.stages.cell_fit, **{name: value})
+    damaged = replace(state, stages=replace(state.stages, cell_fit=cell_fit))
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        estimator.with_state(damaged)
