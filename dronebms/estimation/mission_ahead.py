@@ -16,19 +16,12 @@ import numpy.typing as npt
 
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.flight_legs import (
-    Conditions,
-    EndlessError,
-    Flown,
-    Leg,
-    NoWayError,
-    Position,
-    mission_legs,
-    offset,
-    position_of,
-)
+from dronebms.estimation.flight_legs import Conditions, Leg, NoWayError
+from dronebms.estimation.mission_legs import EndlessError, Flown, mission_legs
 from dronebms.estimation.motion_power import Array, LegTable, MotionPower
-from dronebms.estimation.return_home import ALONG_MISSION, conditions, destination, way, ways_along
+from dronebms.estimation.positions import Position, offset, position_of
+from dronebms.estimation.return_destination import ALONG_MISSION, destination
+from dronebms.estimation.return_way import conditions, way, ways_along
 from smartbattery.values import changed
 
 Indices: TypeAlias = npt.NDArray[np.intp]

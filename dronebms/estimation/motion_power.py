@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.flight_legs import Leg, Position, offset
+from dronebms.estimation.flight_legs import Leg
+from dronebms.estimation.positions import Position, offset
 from smartbattery.values import changed
 
 Array = npt.NDArray[np.float64]

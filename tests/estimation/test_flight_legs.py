@@ -15,21 +15,10 @@ from dronebms.core.flight_plan import (
     SpeedKind,
     Speeds,
 )
-from dronebms.estimation.flight_legs import (
-    HOME,
-    Conditions,
-    EndlessError,
-    Flown,
-    Leg,
-    NoWayError,
-    Position,
-    ground_m_s,
-    line,
-    mission_legs,
-    offset,
-    position_of,
-    return_legs,
-)
+from dronebms.estimation.flight_legs import Conditions, Leg, NoWayError, ground_m_s, line
+from dronebms.estimation.mission_legs import EndlessError, Flown, mission_legs
+from dronebms.estimation.positions import HOME, Position, offset, position_of
+from dronebms.estimation.return_legs import return_legs
 from dronebms.estimation.speed_changes import Limits
 from tests.estimation.flights_ahead import AWAY, KILOMETRE_DEG, RETURNS, place, waypoint
 

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -172,7 +173,8 @@ def test_a_state_that_is_none_of_a_fit_is_refused_with_the_name_of_the_part(
     estimator.update(look(0.0, 4.0, 0.0, cells=4))
     state = estimator.state()
     assert state.stages is not None
-    cell_fit = replace(state.stages.cell_fit, **{name: value})
+    fields: dict[str, Any] = {name: value}
+    cell_fit = replace(state.stages.cell_fit, **fields)
     damaged = replace(state, stages=replace(state.stages, cell_fit=cell_fit))
     with pytest.raises(ValueError, match=f"^{text}$"):
         estimator.with_state(damaged)

@@ -10,16 +10,12 @@ from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, 
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.flight_legs import Position
 from dronebms.estimation.motion_power import MotionPower
+from dronebms.estimation.positions import Position
 from dronebms.estimation.reach import verdict
-from dronebms.estimation.return_home import (
-    ReturnEstimate,
-    ReturnHome,
-    conditions,
-    destination,
-    ways_along,
-)
+from dronebms.estimation.return_destination import destination
+from dronebms.estimation.return_home import ReturnEstimate, ReturnHome
+from dronebms.estimation.return_way import conditions, ways_along
 from tests.estimation.flights_ahead import (
     AGILITY,
     AWAY,
