@@ -18,6 +18,7 @@ from typing import ClassVar
 from dronebms.core.pack_data import LOAD_C
 from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Report, ReportedCharge
+from dronebms.protection.quantity_values import QuantityName
 from smartbattery.snapshot import UNIDENTIFIED, Identity
 from smartbattery.values import changed
 
@@ -31,7 +32,7 @@ _TIME_SPARE_FRAC = 0.1
 _LOW_FALL_PER_S = 0.02  # of the bound, as a part of the median
 _EMPTY = frozenset(("cell_critical", "cell_emergency", "pack_low"))  # limits of the voltage
 
-Confirms = Callable[[str, float], bool]
+Confirms = Callable[[QuantityName, float], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from math import inf
 from operator import or_
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from dronebms.core.pack_data import SINGLE_READING_S, PackData
 from dronebms.core.pack_identity import is_same_pack
@@ -21,18 +21,18 @@ from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.check_time import CheckTime, longest_hold_s
 from dronebms.protection.current_governor import (
-    CurrentLimit,
     Governor,
     GovernorState,
     allowed_current,
     caps_of,
 )
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import (
+from dronebms.protection.quantities import Quantities, QuantitiesState
+from dronebms.protection.quantity_values import (
     NOT_APPLICABLE,
     NotApplicable,
-    Quantities,
-    QuantitiesState,
+    QuantityName,
+    Value,
     Values,
     number,
 )
@@ -41,7 +41,7 @@ from smartbattery.snapshot import Snapshot
 from smartbattery.values import changed
 
 # The reading whose age decides whether a quantity is fresh; for all others the voltage.
-_READING = {
+_READING: Mapping[QuantityName, str] = {
     "temperature_degc": "temperature_degc",
     "charging_degc": "temperature_degc",
     "warming_k": "temperature_degc",
@@ -81,6 +81,15 @@ class AlarmsState:
     supply: SupplyStatus | None = None
     carried_a: float = 0.0  # by this pack at the step of `supply`
     check_time: CheckTime = field(default_factory=CheckTime)
+
+
+class _Governed(NamedTuple):
+    """The current limit of a step."""
+
+    limp_a: float | None  # that keeps the aircraft in the air, by this pack
+    share_a: float | None  # the same by the supply's
+    asked_a: float | None
+    asked_by: str | None  # id of the limit that binds
 
 
 @dataclass(slots=True)
@@ -155,7 +164,7 @@ class _Group:
     Between `above` and `below` no row trips: mostly one comparison shows that nothing changes.
     """
 
-    def __init__(self, quantity: str, rows: list[_Row]) -> None:
+    def __init__(self, quantity: QuantityName, rows: list[_Row]) -> None:
         self.rows = rows
         self.reading = _READING.get(quantity, "voltage_v")
         limits = [row.limit for row in rows]
@@ -212,7 +221,7 @@ class Alarms:
             limit.limit_id: _Row(limit, states.get(limit.limit_id, LimitState()))
             for limit in limits
         }
-        by_quantity: dict[str, list[_Row]] = {}
+        by_quantity: dict[QuantityName, list[_Row]] = {}
         for row in self._rows.values():
             by_quantity.setdefault(row.limit.quantity, []).append(row)
         self._groups = {quantity: _Group(quantity, rows) for quantity, rows in by_quantity.items()}
@@ -242,7 +251,7 @@ class Alarms:
         """Whether the pack flies and no prediction is evaluated yet."""
         return self._quantities.settling
 
-    def confirms(self, quantity: str, value: float) -> bool:
+    def confirms(self, quantity: QuantityName, value: float) -> bool:
         """Whether every limit of a quantity that is beyond a value has tripped."""
         group = self._groups.get(quantity)
         rows = () if group is None else group.rows
@@ -272,28 +281,67 @@ class Alarms:
     ) -> Status:
         """Evaluate every limit at the snapshot's time."""
         now_s = snapshot.t_s
+        values = self._values(snapshot, estimate, vehicle)
+        governed = self._govern(values, estimate, vehicle, now_s)
+        values["limp_margin_a"] = _limp_margin_a(values, estimate, governed.share_a)
+        events = self._events(values, snapshot, disarmed=vehicle.armed is False)
+        self._check_time = self._check_time.after(snapshot, estimate)
+        return self._status(values, estimate, now_s, governed, events)
+
+    def _values(self, snapshot: Snapshot, estimate: Estimate, vehicle: VehicleState) -> Values:
+        """The quantities now; another pack ends what was latched for the one before it."""
         quantities = self._quantities
         before = quantities.identity
         values = quantities.update(snapshot, estimate, vehicle)
         if not is_same_pack(before, quantities.identity):
             self._end_pack(values)
-        if self.supply is not None:
-            name = "modules_missing" if self.supply.series else "packs_missing"
-            values[name] = float(len(self.supply.missing))
-            quantities.missing = self.supply.missing
-            quantities.all_missing = self.supply.all_missing
-        limp_a = self._governor.limp_home_a(
-            quantities.pack_data,
-            values,
-            vehicle,
-            learns=self.supply is None or not self.supply.missing,
-        )
-        asked_a, asked_by = self._govern(values, estimate, limp_a, now_s)
-        events = self._events(values, snapshot, disarmed=vehicle.armed is False)
+        supply = self.supply
+        if supply is not None:
+            name: QuantityName = "modules_missing" if supply.series else "packs_missing"
+            values[name] = float(len(supply.missing))
+            quantities.missing = supply.missing
+            quantities.all_missing = supply.all_missing
+        return values
+
+    def _govern(
+        self, values: Values, estimate: Estimate, vehicle: VehicleState, now_s: float
+    ) -> _Governed:
+        """The current that the vehicle is asked to keep to."""
+        quantities = self._quantities
+        learns = self.supply is None or not self.supply.missing
+        limp_a = self._governor.limp_home_a(quantities.pack_data, values, vehicle, learns=learns)
+        share_a = self._limp_share_a(limp_a, values)
+        allowed = allowed_current(self._caps, quantities.history, values, estimate, now_s)
+        asked_a, asked_by = self._governor.update(allowed, share_a, values)
+        return _Governed(limp_a, share_a, asked_a, asked_by)
+
+    def _limp_share_a(self, limp_a: float | None, values: Values) -> float | None:
+        """This pack's share of the current that keeps the aircraft in the air.
+
+        The share of a step has both currents of that step: at a take-off the load of now is a
+        multiple of the supply's at the step before.
+        """
+        supply = self.supply
+        load_a = values.get("loaded_a")
+        before_a = self._carried_a
+        self._carried_a = number(load_a) or 0.0
+        if supply is not None and supply.limp_home_a and supply.current_a and before_a and load_a:
+            return supply.limp_home_a * before_a / supply.current_a
+        return limp_a
+
+    def _status(
+        self,
+        values: Values,
+        estimate: Estimate,
+        now_s: float,
+        governed: _Governed,
+        events: tuple[Event, ...],
+    ) -> Status:
+        """The limits that have tripped, those that are next, and the current limit."""
         busy = [row for group in self._groups.values() if group.busy for row in group.rows]
         active = [row.limit for row in busy if row.state.active]
         active.sort(key=lambda limit: -limit.severity)
-        bits = reduce(or_, (limit.fault_bits for limit in active), 0)
+        ids = tuple([limit.limit_id for limit in active])
         holding = {
             row.limit.limit_id: row.remaining_s(now_s) for row in busy if not row.state.active
         }
@@ -303,24 +351,23 @@ class Alarms:
             if left_s < inf and self._rows[key].limit.severity >= Severity.WARNING
         ]
         pending.sort(key=lambda key: -holding[key])
-        self._check_time = self._check_time.after(snapshot, estimate)
-        ahead = self._time_to_trip.update(values, quantities.history, estimate, now_s, holding)
-        next_id, next_s = (active[0].limit_id, 0.0) if active else (ahead.limit_id, ahead.in_s)
-        ids = tuple([limit.limit_id for limit in active])
-        named = (*ids, next_id, asked_by, *ahead.trips_in_s, *pending)
+        history = self._quantities.history
+        ahead = self._time_to_trip.update(values, history, estimate, now_s, holding)
+        next_id, next_s = (ids[0], 0.0) if ids else (ahead.limit_id, ahead.in_s)
+        named = (*ids, next_id, governed.asked_by, *ahead.trips_in_s, *pending)
         return Status(
             t_s=now_s,
             severity=active[0].severity if active else Severity.OK,
             active=ids,
             limited_by=next_id,
             limited_in_s=next_s,
-            asked_max_a=asked_a,
-            fault_bits=bits,
+            asked_max_a=governed.asked_a,
+            fault_bits=reduce(or_, (limit.fault_bits for limit in active), 0),
             events=events,
-            asked_by=asked_by,
+            asked_by=governed.asked_by,
             trips_in_s=ahead.trips_in_s,
-            limp_home_a=limp_a,
-            charging=quantities.charging,
+            limp_home_a=governed.limp_a,
+            charging=self._quantities.charging,
             labels={name: self._labels[name] for name in named if name in self._labels},
             pending={key: holding[key] for key in pending},
             checking_s=self._check_time.left_s(now_s, self._longest_hold_s),
@@ -351,24 +398,14 @@ class Alarms:
                 events.append(_event(row, value, snapshot, reason))
         return tuple(events)
 
-    def _govern(
-        self, values: Values, estimate: Estimate, limp_a: float | None, now_s: float
-    ) -> CurrentLimit:
-        supply = self.supply
-        load_a = values.get("loaded_a")
-        given_a = estimate.max_discharge_a
-        carried_a = number(load_a) or 0.0  # by this pack, now
-        # The share of a step has both currents of that step: at a take-off the load of now is a
-        # multiple of the supply's at the step before.
-        before_a = self._carried_a
-        self._carried_a = carried_a
-        if supply is not None and supply.limp_home_a and supply.current_a and before_a and load_a:
-            limp_a = supply.limp_home_a * before_a / supply.current_a
-        if limp_a is not None and given_a is not None and load_a is not None:
-            values["limp_margin_a"] = given_a - limp_a if carried_a > 0.0 else NOT_APPLICABLE
-        history = self._quantities.history
-        allowed = allowed_current(self._caps, history, values, estimate, now_s)
-        return self._governor.update(allowed, limp_a, values)
+
+def _limp_margin_a(values: Values, estimate: Estimate, share_a: float | None) -> Value:
+    """Current that the pack can give above its share of the limp-home current."""
+    load_a = values.get("loaded_a")
+    given_a = estimate.max_discharge_a
+    if share_a is None or given_a is None or load_a is None:
+        return None
+    return given_a - share_a if (number(load_a) or 0.0) > 0.0 else NOT_APPLICABLE
 
 
 def _event(row: _Row, value: float | NotApplicable, snapshot: Snapshot, reason: str) -> Event:

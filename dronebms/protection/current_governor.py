@@ -14,15 +14,10 @@ from dataclasses import dataclass
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.protection.current_history import WINDOWS_S, CurrentHistory
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import (
-    HEAT_TAU_S,
-    NOT_APPLICABLE,
-    WINDOWS_S,
-    CurrentHistory,
-    Values,
-    number,
-)
+from dronebms.protection.quantities import HEAT_TAU_S
+from dronebms.protection.quantity_values import NOT_APPLICABLE, QuantityName, Values, number
 from smartbattery.values import changed
 
 REACT_S = 2.0  # until the vehicle follows a limit; no window is shorter
@@ -48,7 +43,7 @@ CurrentLimit = tuple[float | None, str | None]  # amperes, id of the limit that 
 class CurrentCaps:
     """Thresholds of the mildest tiers of one pack's table."""
 
-    windows: Mapping[str, tuple[str, float]]  # by quantity: id of the limit, amperes
+    windows: Mapping[QuantityName, tuple[str, float]]  # id of the limit, amperes
     heat: tuple[str, float] | None
     warm_degc: float
     hot_degc: float
@@ -58,7 +53,7 @@ class CurrentCaps:
 
 def caps_of(limits: tuple[Limit, ...], pack_data: PackData) -> CurrentCaps:
     """The governor's thresholds, from the table that trips."""
-    windows: dict[str, tuple[str, float]] = {}
+    windows: dict[QuantityName, tuple[str, float]] = {}
     for row in sorted(limits, key=lambda row: row.trip):  # the mildest tier comes first
         if row.quantity in (*WINDOWS_S, "heat_a"):
             windows.setdefault(row.quantity, (row.limit_id, row.trip))

@@ -23,7 +23,7 @@ from dronebms.core.chemistry import LIPO
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
-from dronebms.protection.quantities import NOT_APPLICABLE, NotApplicable
+from dronebms.protection.quantity_values import NOT_APPLICABLE, NotApplicable, QuantityName
 
 # MAV_BATTERY_FAULT of MAVLink's common message set.
 DEEP_DISCHARGE = 1
@@ -40,7 +40,7 @@ class Limit:
 
     limit_id: str
     label: str  # for screens
-    quantity: str  # name in `quantities.Values`
+    quantity: QuantityName
     trip: float
     clear: float  # on the good side of `trip`
     hold_s: float

@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quantities of the table of limits, computed once a step.
 
-Volts, amperes positive while discharging, degC, seconds, mAh. `None` means unknown: an unknown
-quantity neither trips nor clears a limit. `NOT_APPLICABLE` means that the quantity has no meaning
-now (a charging temperature while nothing charges): it trips no limit and clears those that are
-tripped.
+`quantity_values` has their names and units.
 """
 
 import math
-from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cache
 from operator import attrgetter
-from typing import Final
+from typing import TypeAlias
 
 from dronebms.core.pack_data import CHARGE_C, LOAD_C, REST_C, PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.core.verdicts import alternate_text, mission_shortage
+from dronebms.protection.current_history import WINDOWS_S, CurrentHistory, CurrentHistoryState
+from dronebms.protection.quantity_values import (
+    NOT_APPLICABLE,
+    QuantityName,
+    Value,
+    Values,
+    number,
+)
 from smartbattery import bq40
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 
-WINDOWS_S = {"current_2s_a": 2.0, "current_10s_a": 10.0, "current_60s_a": 60.0}
 HEAT_TAU_S = 120.0  # thermal time constant of the pack's core
 RELAXED_S = 60.0  # at rest, until the cell voltages are comparable
 WARMING_S = 60.0
@@ -41,12 +44,17 @@ SETTLED_S = 30.0  # of load; earlier predictions rest on the prior alone
 _STOP = 1 << 11  # BatteryStatus: TDA
 _HOT = 1 << 12  # BatteryStatus: OTA
 _CAPACITY_FRAC = 0.2  # between configured and design capacity
-_READ = ("voltage_v", "temperature_degc", "fet_degc")
-_TIMES_LEFT = ("remaining_s", "remaining_low_s", "remaining_high_s")
-_TIMES_HOME = ("turn_back_in_s", "home_reserve_s", "home_margin_s", "home_best_s")
-_OF_FLIGHT = (*_TIMES_HOME, "alternates", "mission_risk")
-_PREDICTED = (*_TIMES_LEFT, *_OF_FLIGHT)
-_ESTIMATED = ("soc_pct", "soh_pct", *_TIMES_LEFT, *_TIMES_HOME)
+_READ: tuple[QuantityName, ...] = ("voltage_v", "temperature_degc", "fet_degc")
+_TIMES_LEFT: tuple[QuantityName, ...] = ("remaining_s", "remaining_low_s", "remaining_high_s")
+_TIMES_HOME: tuple[QuantityName, ...] = (
+    "turn_back_in_s",
+    "home_reserve_s",
+    "home_margin_s",
+    "home_best_s",
+)
+_OF_FLIGHT: tuple[QuantityName, ...] = (*_TIMES_HOME, "alternates", "mission_risk")
+_PREDICTED: tuple[QuantityName, ...] = (*_TIMES_LEFT, *_OF_FLIGHT)
+_ESTIMATED: tuple[QuantityName, ...] = ("soc_pct", "soh_pct", *_TIMES_LEFT, *_TIMES_HOME)
 _read = attrgetter(*_READ)
 _estimated = attrgetter(*_ESTIMATED)
 _SEEN = frozenset(("current", "temperature", "cells"))
@@ -55,86 +63,12 @@ _STEP_S = 1.0 - 1e-6
 _SAME_S = 1e-9
 
 
-class NotApplicable(Enum):
-    """Type of `NOT_APPLICABLE`."""
-
-    NOT_APPLICABLE = "not applicable"
-
-
-NOT_APPLICABLE: Final = NotApplicable.NOT_APPLICABLE  # such as a charging current without charge
-Value = float | NotApplicable | None
-Values = dict[str, Value]  # by name of the quantity; `None` is unknown
-
-
-def number(value: Value) -> float | None:
-    """The number of a quantity, `None` if it is unknown or does not apply."""
-    return None if value is NOT_APPLICABLE else value
-
-
-@dataclass(frozen=True, slots=True)
-class CurrentHistoryState:
-    """Sample times and the ampere-seconds drawn until each."""
-
-    times_s: tuple[float, ...] = ()
-    drawn_as: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Raise ValueError if a sample lacks its time or its charge."""
-        if len(self.times_s) != len(self.drawn_as):
-            raise ValueError("times_s and drawn_as differ in length")
-
-
-class CurrentHistory:
-    """Current of the last minute: means of windows and their remaining ampere-seconds."""
-
-    def __init__(self, state: CurrentHistoryState = CurrentHistoryState()) -> None:
-        self._t_s = list(state.times_s)
-        self._as = list(state.drawn_as)
-
-    def state(self) -> CurrentHistoryState:
-        """State for a restart."""
-        return CurrentHistoryState(tuple(self._t_s), tuple(self._as))
-
-    def add(self, now_s: float, current_a: float | None) -> None:
-        """Add the current since the previous sample; an unknown current clears the history."""
-        if current_a is None:
-            self._t_s = []
-            self._as = []
-            return
-        drawn_as = self._as[-1] + current_a * (now_s - self._t_s[-1]) if self._as else 0.0
-        self._t_s.append(now_s)
-        self._as.append(drawn_as)
-        if self._t_s[0] < now_s - 2 * WINDOWS_S["current_60s_a"]:
-            old = bisect_right(self._t_s, now_s - WINDOWS_S["current_60s_a"]) - 1
-            del self._t_s[:old], self._as[:old]
-
-    def drawn_as(self, since_s: float) -> float:
-        """Ampere-seconds drawn since a time, as far as the history reaches."""
-        times = self._t_s
-        if not times or since_s <= times[0]:
-            return self._as[-1] - self._as[0] if times else 0.0
-        after = bisect_right(times, since_s)
-        if after == len(times):
-            return 0.0
-        before = after - 1
-        span_s = times[after] - times[before]
-        share = (since_s - times[before]) / span_s
-        at_as = self._as[before] + share * (self._as[after] - self._as[before])
-        return self._as[-1] - at_as
-
-    def mean(self, now_s: float, span_s: float) -> float | None:
-        """Mean current of the last `span_s` in amperes, `None` before the history spans it."""
-        if not self._t_s or now_s - span_s < self._t_s[0] - _SAME_S:
-            return None
-        return self.drawn_as(now_s - span_s) / span_s
-
-
 @dataclass(frozen=True, slots=True)
 class QuantitiesState:
     """State of the quantities; times in seconds of the loop's clock."""
 
     identity: Identity = UNIDENTIFIED
-    history: CurrentHistoryState = CurrentHistoryState()
+    history: CurrentHistoryState = field(default_factory=CurrentHistoryState)
     last_s: float | None = None
     last_valid_s: float | None = None  # of the voltage
     heat_a2: float = 0.0
@@ -243,32 +177,24 @@ class Quantities:
         values["highest_cell_v"] = max(cells_v, default=None)
         values["resting_cell_v"] = estimate.resting_cell_v if cells_v else None
         self._estimate = estimate
-        self._gauge(snapshot, values, len(known_v), vehicle)
-        self._currents(snapshot, dt_s, values)
-        self._use(snapshot, known_v, estimate, vehicle, dt_s, values)
+        self._gauge_quantities(snapshot, values, len(known_v), vehicle)
+        self._current_quantities(snapshot, dt_s, values)
+        self._load_quantities(snapshot, known_v, estimate, vehicle, dt_s, values)
         return values
 
-    def reason(self, quantity: str, snapshot: Snapshot) -> str:
+    def reason(self, quantity: QuantityName, snapshot: Snapshot) -> str:
         """Details of a quantity for its text: the flags, readings or batteries it counts."""
-        missing = ", ".join(str(index + 1) for index in self.missing)
-        carried = "no battery is left" if self.all_missing else "load on the others"
-        details = {
-            "blind_s": ("/".join(name for name in _lacking(snapshot) if name in self._seen),),
-            "doubts": (*snapshot.doubts, *self._estimate.doubts),
-            "other_pack": (snapshot.other_pack or "",),
-            "disputes": snapshot.doubts,
-            "packs_missing": (f"{missing} missing: {carried}",),
-            "modules_missing": (missing,),
-            "mismatches": self.mismatches,
-            "alerts": snapshot.alerts or _flags(snapshot, "SafetyAlert", snapshot.alert_raw),
-            "tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
-            "charge_tripped": _flags(snapshot, "SafetyStatus", snapshot.safety_raw),
-            "failed": _flags(snapshot, "PFStatus", snapshot.failure_raw),
-            "home_reserve_s": (_lead_time(self._estimate),),
-            "alternates": (alternate_text(self._estimate),),
-            "mission_risk": (mission_shortage(self._estimate, "needs {needs} of {usable} Ah"),),
-        }
-        return "; ".join(details.get(quantity, ()))
+        details = _DETAILS.get(quantity)
+        return "" if details is None else "; ".join(details(self, snapshot))
+
+    def blind_to(self, snapshot: Snapshot) -> str:
+        """The readings that are unknown and were known before."""
+        return "/".join(name for name in _lacking(snapshot) if name in self._seen)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The newest."""
+        return self._estimate
 
     # ------------------------------------------------------------------ parts
 
@@ -286,7 +212,7 @@ class Quantities:
         self._hidden_cell_v = before_v + (mean_v - before_v) * (1.0 - math.exp(-dt_s / _HIDDEN_S))
         return self._hidden_cell_v
 
-    def _gauge(
+    def _gauge_quantities(
         self, snapshot: Snapshot, values: Values, known_cells: int, vehicle: VehicleState
     ) -> None:
         now_s = snapshot.t_s
@@ -339,7 +265,7 @@ class Quantities:
         refuted &= lowest_v is not None and lowest_v > self.pack_data.low_v
         return None if stop and refuted else stop
 
-    def _currents(self, snapshot: Snapshot, dt_s: float, values: Values) -> None:
+    def _current_quantities(self, snapshot: Snapshot, dt_s: float, values: Values) -> None:
         now_s = snapshot.t_s
         current_a = _least_a(snapshot)
         values["beyond_a"] = None if current_a is None else abs(snapshot.beyond_a or 0.0)
@@ -370,7 +296,7 @@ class Quantities:
             return 0.0
         return now_s - self._since_s.setdefault(name, now_s)
 
-    def _use(
+    def _load_quantities(
         self,
         snapshot: Snapshot,
         known_v: list[float],
@@ -530,3 +456,39 @@ def _masks(gauge: str) -> tuple[int, int]:
 
 def _count(raw: int | None, mask: int = -1) -> float | None:
     return None if raw is None else float((raw & mask).bit_count())
+
+
+def _missing_packs(quantities: Quantities, _: Snapshot) -> tuple[str, ...]:
+    carried = "no battery is left" if quantities.all_missing else "load on the others"
+    return (f"{_numbers(quantities.missing)} missing: {carried}",)
+
+
+def _numbers(indices: tuple[int, ...]) -> str:
+    return ", ".join(str(index + 1) for index in indices)
+
+
+def _safety_flags(_: Quantities, snapshot: Snapshot) -> tuple[str, ...]:
+    return _flags(snapshot, "SafetyStatus", snapshot.safety_raw)
+
+
+_Details: TypeAlias = Callable[[Quantities, Snapshot], tuple[str, ...]]
+_DETAILS: Mapping[QuantityName, _Details] = {
+    "blind_s": lambda quantities, snapshot: (quantities.blind_to(snapshot),),
+    "doubts": lambda quantities, snapshot: (*snapshot.doubts, *quantities.estimate.doubts),
+    "other_pack": lambda _, snapshot: (snapshot.other_pack or "",),
+    "disputes": lambda _, snapshot: snapshot.doubts,
+    "packs_missing": _missing_packs,
+    "modules_missing": lambda quantities, _: (_numbers(quantities.missing),),
+    "mismatches": lambda quantities, _: quantities.mismatches,
+    "alerts": lambda _, snapshot: (
+        snapshot.alerts or _flags(snapshot, "SafetyAlert", snapshot.alert_raw)
+    ),
+    "tripped": _safety_flags,
+    "charge_tripped": _safety_flags,
+    "failed": lambda _, snapshot: _flags(snapshot, "PFStatus", snapshot.failure_raw),
+    "home_reserve_s": lambda quantities, _: (_lead_time(quantities.estimate),),
+    "alternates": lambda quantities, _: (alternate_text(quantities.estimate),),
+    "mission_risk": lambda quantities, _: (
+        mission_shortage(quantities.estimate, "needs {needs} of {usable} Ah"),
+    ),
+}

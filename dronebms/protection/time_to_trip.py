@@ -14,26 +14,34 @@ from dataclasses import dataclass, field
 
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Severity
+from dronebms.protection.current_history import WINDOWS_S, CurrentHistory
 from dronebms.protection.limits import Limit
-from dronebms.protection.quantities import (
-    HEAT_TAU_S,
-    WINDOWS_S,
-    CurrentHistory,
-    Values,
-    number,
-)
+from dronebms.protection.quantities import HEAT_TAU_S
+from dronebms.protection.quantity_values import QuantityName, Values, number
 
 _TREND_TAU_S = 20.0
 _FAR_S = 3600.0  # a limit further away than this binds nothing
 _PERIOD_S = 1.0 - 1e-6
 _POINTS = 20
-_RUN_DOWN = ("remaining_s", "remaining_low_s", "remaining_high_s", "turn_back_in_s")
-_WITHOUT_TREND = ("silence_s", "blind_s", "doubts", "mismatches", "alternates", "mission_risk")
-_HOME = ("home_reserve_s", "home_margin_s", "home_best_s")
+_RUN_DOWN: tuple[QuantityName, ...] = (
+    "remaining_s",
+    "remaining_low_s",
+    "remaining_high_s",
+    "turn_back_in_s",
+)
+_WITHOUT_TREND: tuple[QuantityName, ...] = (
+    "silence_s",
+    "blind_s",
+    "doubts",
+    "mismatches",
+    "alternates",
+    "mission_risk",
+)
+_HOME: tuple[QuantityName, ...] = ("home_reserve_s", "home_margin_s", "home_best_s")
 _LEAST = 1e-9
 Remaining = Mapping[str, float]  # rest of the hold times, by limit
 # Under load, the nearest of these is named if no trend leads to a limit.
-_OF_LOAD = frozenset((*WINDOWS_S, "heat_a"))
+_OF_LOAD: frozenset[QuantityName] = frozenset((*WINDOWS_S, "heat_a"))
 _BY_LOAD = _OF_LOAD.union(("lowest_cell_v", "resting_cell_v", "voltage_v", "soc_pct"))
 
 
@@ -91,7 +99,7 @@ class TimeToTrip:
     ) -> None:
         cut_v = pack_data.cutoff_v
         # What a quantity has at the end of discharge, or less.
-        self._ends = {
+        self._ends: dict[QuantityName, float] = {
             "lowest_cell_v": cut_v,
             "resting_cell_v": cut_v,
             "voltage_v": cut_v * (pack_data.cells or 1),

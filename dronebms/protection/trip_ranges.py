@@ -26,6 +26,7 @@ from dronebms.core.plausible_range import (
 )
 from dronebms.core.report import Severity
 from dronebms.protection.limits import Limit, every_limit
+from dronebms.protection.quantity_values import QuantityName
 from smartbattery.registers import MAX_MAH
 from smartbattery.snapshot import MAX_CELLS
 
@@ -44,7 +45,7 @@ _COUNT = PlausibleRange(1.0, 16.0)
 _DURATION = PlausibleRange(600.0, 30 * 86_400.0, "s", (HOURS, MINUTES))
 
 # fmt: off
-TRIP_RANGES: Mapping[str, PlausibleRange] = MappingProxyType({  # by quantity
+TRIP_RANGES: Mapping[QuantityName, PlausibleRange] = MappingProxyType({
     "resting_cell_v": _CELL, "lowest_cell_v": _CELL, "highest_cell_v": _CELL, "voltage_v": _PACK,
     "spread_rest_v": _SPREAD, "spread_load_v": _SPREAD, "spread_charge_v": _SPREAD,
     "temperature_degc": _DEGC, "charging_degc": _DEGC,
@@ -120,12 +121,12 @@ def _of_pack(row: Limit, pack_data: PackData) -> PlausibleRange | None:
     return None
 
 
-def sound_values(pack_data: PackData) -> dict[str, dict[str, float]]:
+def sound_values(pack_data: PackData) -> dict[str, dict[QuantityName, float]]:
     """Quantities of a sound pack at rest at 25 degC, by the name of its state."""
     found = {}
     for name, soc_pct, place in _STATES:
         cell_v = pack_data.chemistry.ocv_v[place]
-        values = {
+        values: dict[QuantityName, float] = {
             "resting_cell_v": cell_v,
             "lowest_cell_v": cell_v,
             "highest_cell_v": cell_v,

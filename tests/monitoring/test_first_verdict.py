@@ -15,7 +15,8 @@ from dronebms.monitoring.pipeline import Pipeline, with_ground_checks
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.check_time import MAX_CHECK_S
 from dronebms.protection.limits import Limit, LimitChange, default_limits
-from dronebms.protection.quantities import Quantities, number
+from dronebms.protection.quantities import Quantities
+from dronebms.protection.quantity_values import number
 from dronebms.protection.rules import NO_RULES, Rules
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from smartbattery.snapshot import Identity, Snapshot

@@ -18,8 +18,10 @@ from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.current_governor import Governor, allowed_current, caps_of, limp_home_notes
+from dronebms.protection.current_history import CurrentHistory
 from dronebms.protection.limits import default_limits
-from dronebms.protection.quantities import NOT_APPLICABLE, CurrentHistory, Quantities, Value, Values
+from dronebms.protection.quantities import Quantities
+from dronebms.protection.quantity_values import NOT_APPLICABLE, QuantityName, Value, Values
 from sim.emulator.world import open_virtual
 from smartbattery.gauge import Gauge
 from tests.snapshots import FACTS, look
@@ -256,10 +258,15 @@ def test_when_the_floor_is_above_what_the_pack_can_give_it_is_at_least_critical(
 
 def known(**values: Value) -> Values:
     """Quantities of a pack at rest, with other values."""
-    none: Values = dict.fromkeys(
-        ("lowest_cell_v", "loaded_a", "cells", "temperature_degc", "heat_a", "current_2s_a")
+    names: tuple[QuantityName, ...] = (
+        "lowest_cell_v",
+        "loaded_a",
+        "cells",
+        "temperature_degc",
+        "heat_a",
+        "current_2s_a",
     )
-    return none | values
+    return {name: values.get(name) for name in names}
 
 
 def least(
@@ -297,7 +304,12 @@ def test_the_weakest_cell_is_held_a_little_above_the_cut_off() -> None:
     low = known(lowest_cell_v=3.25, loaded_a=20.0, cells=6.0)
     assert least(low, ohm)[0] == pytest.approx(20.0 - 0.1 * 6 / 0.03)
     assert least(known(lowest_cell_v=3.0, loaded_a=20.0, cells=6.0), ohm) == (0.0, "cell_sag")
-    for name, value in (("lowest_cell_v", None), ("loaded_a", None), ("cells", 0.0)):
+    unknown_values: tuple[tuple[QuantityName, float | None], ...] = (
+        ("lowest_cell_v", None),
+        ("loaded_a", None),
+        ("cells", 0.0),
+    )
+    for name, value in unknown_values:
         assert least({**sag, name: value}, ohm) == (float("inf"), "none")
     for unknown in (None, 0.0):
         assert least(sag, Estimate(0.0, resistance_ohm=unknown)) == (float("inf"), "none")

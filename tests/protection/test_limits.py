@@ -23,7 +23,8 @@ from dronebms.protection.limits import (
     every_limit,
     limit_label,
 )
-from dronebms.protection.quantities import NOT_APPLICABLE, Quantities
+from dronebms.protection.quantities import Quantities
+from dronebms.protection.quantity_values import NOT_APPLICABLE
 from tests.mutable_classes import mutable_classes
 from tests.snapshots import FACTS, look
 

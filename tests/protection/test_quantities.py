@@ -11,17 +11,10 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Severity, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.protection.check_time import CheckTime, longest_hold_s
+from dronebms.protection.current_history import CurrentHistory, CurrentHistoryState
 from dronebms.protection.limits import default_limits
-from dronebms.protection.quantities import (
-    NOT_APPLICABLE,
-    CurrentHistory,
-    CurrentHistoryState,
-    Quantities,
-    QuantitiesState,
-    Value,
-    Values,
-    mismatches,
-)
+from dronebms.protection.quantities import Quantities, QuantitiesState, mismatches
+from dronebms.protection.quantity_values import NOT_APPLICABLE, QuantityName, Value, Values
 from smartbattery.snapshot import Identity, Snapshot
 from tests.snapshots import FACTS, look
 
@@ -37,7 +30,7 @@ def values_of(
     return [quantities.update(s, Estimate(s.t_s), vehicle) for s in snapshots]
 
 
-def column(rows: Iterable[Values], name: str) -> list[Value]:
+def column(rows: Iterable[Values], name: QuantityName) -> list[Value]:
     return [row[name] for row in rows]
 
 

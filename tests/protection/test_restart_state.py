@@ -18,8 +18,9 @@ from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from dronebms.protection.actions import Actions
 from dronebms.protection.alarms import Alarms
+from dronebms.protection.current_history import CurrentHistoryState
 from dronebms.protection.limits import default_limits
-from dronebms.protection.quantities import CurrentHistoryState, QuantitiesState
+from dronebms.protection.quantities import QuantitiesState
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge

@@ -6,8 +6,9 @@ import math
 import pytest
 
 from dronebms.core.report import Estimate, Severity
+from dronebms.protection.current_history import CurrentHistory
 from dronebms.protection.limits import Limit, default_limits
-from dronebms.protection.quantities import CurrentHistory, Values
+from dronebms.protection.quantity_values import Values
 from dronebms.protection.time_to_trip import NextTrip, TimeToTrip, TrendState
 from tests.snapshots import FACTS
 

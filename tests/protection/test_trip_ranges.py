@@ -9,6 +9,7 @@ from dronebms.core.chemistry import CHEMISTRIES, LIPO, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Severity
 from dronebms.protection.limits import default_limits, every_limit
+from dronebms.protection.quantity_values import QuantityName
 from dronebms.protection.trip_ranges import (
     TRIP_RANGES,
     implausible_clear,
@@ -85,7 +86,9 @@ LIMIT_OF = {row.quantity: row.limit_id for row in every_limit().values()}
 
 
 @pytest.mark.parametrize("quantity", sorted(TRIP_RANGES))
-def test_a_threshold_is_plausible_from_the_least_to_the_greatest_value(quantity: str) -> None:
+def test_a_threshold_is_plausible_from_the_least_to_the_greatest_value(
+    quantity: QuantityName,
+) -> None:
     least, most = RANGES[quantity]
     limit_id = LIMIT_OF[quantity]
     for value in (least, (least + most) / 2, most):
@@ -125,7 +128,7 @@ def test_a_threshold_is_plausible_from_the_least_to_the_greatest_value(quantity:
         ("limp_margin_a", 2000.0, "milliamperes? then write 2"),
     ],
 )
-def test_the_unit_that_was_meant_is_named(quantity: str, value: float, meant: str) -> None:
+def test_the_unit_that_was_meant_is_named(quantity: QuantityName, value: float, meant: str) -> None:
     wrong = implausible_trip(LIMIT_OF[quantity], value)
     assert wrong is not None
     assert f"(in {meant})" in wrong
