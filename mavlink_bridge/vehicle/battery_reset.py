@@ -57,6 +57,7 @@ class BatteryReset:
         self._monitors = monitors
         self._packs: dict[int, Identity] = {}  # by the index of the battery
         self._pending: dict[int, _Reset] = {}
+        self._newest: _Reset | None = None  # whose command was given out last
         self._disarmed_s: float | None = None
         self._texts: list[tuple[int, str]] = []
 
@@ -107,14 +108,16 @@ class BatteryReset:
                 return []
             reset.tries = reset.tries + 1
             reset.sent_s = now_s
+            self._newest = reset
             values = 1 << reset.monitor - 1, math.floor(reset.soc_pct)
             return [command(autopilot.system_id, BATTERY_RESET, *values, attempt=reset.tries - 1)]
         return []
 
     def unsent(self) -> None:
         """Take back the command of the last step, which the link did not accept: it is no try."""
-        latest = max(self._pending.values(), key=lambda reset: reset.sent_s)
-        latest.tries -= 1
+        if self._newest is not None:
+            self._newest.tries -= 1
+            self._newest = None
 
     def receive(self, message: mavlink.MAVLink_message) -> None:
         """Read an acknowledgement of the autopilot to this computer."""

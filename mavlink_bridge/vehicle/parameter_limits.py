@@ -280,7 +280,7 @@ class ParameterLimiter:
                 self._parameters.set(name, value)
                 self._budget(name).take(now_s)
         if restored:
-            self._saved.discard()
+            self._saved.discard("restored")
             self._read_s = None
         return []
 

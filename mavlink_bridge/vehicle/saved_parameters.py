@@ -103,9 +103,9 @@ class SavedParameters:
         _log.warning("changing vehicle limits; original values: %s", values)
         return True
 
-    def discard(self) -> None:
-        """Delete the values once they are restored."""
-        _log.warning("vehicle limits restored: %s", self.values)
+    def discard(self, outcome: str) -> None:
+        """Delete the values once nothing is to be restored any more; the log has the outcome."""
+        _log.warning("vehicle limits %s: %s", outcome, self.values)
         try:
             self._path.unlink()
         except OSError:

@@ -148,7 +148,7 @@ class SpeedCommand:
             return []
         if vehicle.mode not in SPEED_MODES:
             if not self.idle:
-                self._saved.discard()
+                self._saved.discard("ended with the mode")
             return []
         if self._unanswered is not None and now_s - self._unanswered[1] < _ANSWER_S:
             return []
@@ -160,7 +160,8 @@ class SpeedCommand:
                 values = (row.kind, due_m_s, _THROTTLE_UNCHANGED)
                 return [command(autopilot.system_id, _COMMAND, *values)]
         if not limits and all(self._phases[row.by].ended for row in rows):
-            self._saved.discard()
+            given_up = any(self._phases[row.by].tries > _TRIES for row in rows)
+            self._saved.discard("not restored" if given_up else "restored")
         return []
 
     def _due(

@@ -257,6 +257,17 @@ def test_three_seconds_on_the_ground_come_first_and_three_between_two_tries() ->
     assert bench.at(16.0) == []
 
 
+def test_without_a_command_there_is_none_to_take_back() -> None:
+    bench = Bench({0: 1})
+    bench.resets.unsent()
+    bench.swap(0, 50.9)
+    bench.at(1.0)
+    assert bench.at(4.0) == [(1.0, 50.0, 0)]
+    bench.resets.unsent()
+    bench.resets.unsent()
+    assert bench.at(7.0) == [(1.0, 50.0, 0)]
+
+
 def test_a_command_that_the_link_did_not_accept_is_no_try(monkeypatch: pytest.MonkeyPatch) -> None:
     swap = Swap().fly(5.0)
     swap.packs[0] = NEW

@@ -46,7 +46,7 @@ def test_values_are_stored_with_a_format_and_loaded_again(
     assert left_behind(tmp_path)
     saved = loaded(tmp_path, autopilot)
     assert saved.values == VALUES
-    saved.discard()
+    saved.discard("restored")
     assert not left_behind(tmp_path)
     assert loaded(tmp_path, autopilot).values == {}
 
@@ -142,10 +142,10 @@ def test_the_values_of_another_board_with_the_same_system_id_are_put_aside(tmp_p
     assert loaded(tmp_path, of_board(ONE)).values == VALUES
     back = loaded(tmp_path, of_board(OTHER))
     assert back.values == {"MOT_BAT_CURR_MAX": 7.0}
-    back.discard()
+    back.discard("restored")
     back = loaded(tmp_path, of_board(ONE))
     assert back.values == VALUES
-    back.discard()
+    back.discard("restored")
     assert not left_behind(tmp_path)
 
 

@@ -68,7 +68,9 @@ def test_a_vehicle_that_is_slow_enough_or_of_unknown_speed_gets_no_command(
     assert speed.idle
 
 
-def test_a_faster_vehicle_gets_the_limit_and_its_own_speed_at_the_end(speed: SpeedCommand) -> None:
+def test_a_faster_vehicle_gets_the_limit_and_its_own_speed_at_the_end(
+    speed: SpeedCommand, caplog: pytest.LogCaptureFixture
+) -> None:
     assert sent(speed, 1.0) == [3.0]
     speed.receive(answer(CHANGE_SPEED, ACCEPTED))
     assert not speed.idle
@@ -76,6 +78,7 @@ def test_a_faster_vehicle_gets_the_limit_and_its_own_speed_at_the_end(speed: Spe
     speed.receive(answer(CHANGE_SPEED, ACCEPTED))
     assert sent(speed, 3.0, ()) == []
     assert speed.idle
+    assert "vehicle limits restored: {'speed_m_s': 12.0}" in caplog.text
 
 
 def test_an_answer_to_another_command_neither_ends_nor_refuses_a_speed(speed: SpeedCommand) -> None:
@@ -111,7 +114,7 @@ def test_a_command_is_repeated_each_ten_seconds_three_times_and_then_given_up(
 
 
 def test_its_own_speed_is_commanded_each_second_until_it_is_acknowledged(
-    speed: SpeedCommand,
+    speed: SpeedCommand, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert sent(speed, 1.0) == [3.0]
     found = {
@@ -121,6 +124,7 @@ def test_its_own_speed_is_commanded_each_second_until_it_is_acknowledged(
     assert speed.take_texts() == ["speed change: vehicle does not comply, tries: 3"]
     assert sent(speed, 6.0, ()) == []
     assert speed.idle  # the next start has nothing to restore
+    assert "vehicle limits not restored" in caplog.text
 
 
 def test_eight_commands_a_minute_count_from_the_first_of_them(speed: SpeedCommand) -> None:
@@ -199,12 +203,16 @@ def test_a_speed_that_no_vehicle_has_is_not_its_own(
 
 
 @pytest.mark.parametrize("mode", ["LOITER", "RTL", "STABILIZE", "LAND"])
-def test_another_mode_ends_a_limit_without_a_command(speed: SpeedCommand, mode: str) -> None:
+def test_another_mode_ends_a_limit_without_a_command(
+    speed: SpeedCommand, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
     assert sent(speed, 1.0) == [3.0]
     assert speed.step(LIMIT, flying(3), replace(FAST, mode=None), 2.0) == []
     assert not speed.idle  # unknown is no other mode
     assert speed.step(LIMIT, flying(3), replace(FAST, mode=mode), 2.0) == []
     assert speed.idle
+    assert "vehicle limits ended with the mode: {'speed_m_s': 12.0}" in caplog.text
+    assert "restored" not in caplog.text
 
 
 def test_a_new_mode_of_the_mission_has_its_own_tries(speed: SpeedCommand) -> None:
