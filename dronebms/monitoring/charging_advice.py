@@ -27,7 +27,7 @@ def advise_charging(report: Report) -> ChargingAdvice:
     soc_pct = snapshot.soc_pct if report.estimate.soc_pct is None else report.estimate.soc_pct
     if not report.status.charging:
         return _storage(-charge_a, ah, soc_pct, flying=report.flying)
-    known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    known_v = snapshot.known_cells_v()
     at_end = max(known_v, default=0.0) >= pack_data.chemistry.full_cell_v - _FULL_V
     status = report.status
     stops = [row for row in status.active if row in _STOPS or status.severity > Severity.WARNING]

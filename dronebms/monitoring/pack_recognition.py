@@ -293,7 +293,7 @@ def reading_of(snapshot: Snapshot, pack_data: PackData, relaxing_a: float) -> Pa
         pack_data: of the pack.
         relaxing_a: mean current of the last minutes, from which the cells still relax.
     """
-    known = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+    known = snapshot.known_cells_v()
     cells = pack_data.cells or snapshot.identity.cells or len(snapshot.cells_v)
     whole = bool(known) and len(known) == len(snapshot.cells_v)
     mean_v = sum(known) / len(known) if whole else None

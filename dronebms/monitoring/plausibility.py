@@ -263,7 +263,7 @@ def _with_every_cell(snapshot: Snapshot, cells: int | None) -> Snapshot:
     Their sum is not that of the pack. Not if the pack's voltage leaves them nothing: then the
     number of cells is wrong, which the limits show.
     """
-    known_v = [v for v in snapshot.cells_v if v is not None]
+    known_v = snapshot.known_cells_v()
     missing = (cells or 0) - len(snapshot.cells_v)
     if missing <= 0 or not known_v or snapshot.voltage_v is None:
         return snapshot
@@ -283,7 +283,7 @@ def _without_more_cells(snapshot: Snapshot, cells: int | None) -> Snapshot:
     pack_v = snapshot.voltage_v
     if more <= 0 or pack_v is None:
         return snapshot
-    known_v = [v for v in snapshot.cells_v if v is not None]
+    known_v = snapshot.known_cells_v()
     cells_v = snapshot.cells_v[:-more]
     words_v = snapshot.cells_v[-more:]
     left_v = pack_v - sum([v for v in cells_v if v is not None])

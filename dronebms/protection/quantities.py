@@ -169,7 +169,7 @@ class Quantities:
         values["dt_s"] = dt_s
         values["warming_k"] = self._warming(now_s, snapshot.temperature_degc)
         self._last_s = now_s
-        known_v = [cell_v for cell_v in snapshot.cells_v if cell_v is not None]
+        known_v = snapshot.known_cells_v()
         cells_v = _judged_cells(snapshot, known_v)
         hidden_v = self._hidden_cell(snapshot, known_v, dt_s)
         lowest_v = cells_v if hidden_v is None else [*cells_v, hidden_v]

@@ -122,7 +122,7 @@ class ConsistencyCheck:
     # ------------------------------------------------------------------ cells and pack
 
     def _checked_voltages(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
-        known_v = [v for v in snapshot.cells_v if v is not None]
+        known_v = snapshot.known_cells_v()
         sample = _voltage_sample(snapshot, known_v)
         if sample is not None and self._is_due(sample):
             ah = pack_data.capacity_ah
@@ -279,7 +279,7 @@ def _voltage_sample(snapshot: Snapshot, known_v: list[float]) -> VoltageSample |
 
 def _middle_cell(snapshot: Snapshot, pack_data: PackData) -> float | None:
     """The median of the cells, which one wrong reading does not move; else the pack's share."""
-    known_v = [v for v in snapshot.cells_v if v is not None]
+    known_v = snapshot.known_cells_v()
     if known_v:
         return median(known_v)
     cells = pack_data.cells or len(snapshot.cells_v)
