@@ -32,8 +32,8 @@ ERROR_WEIGHT = 0.4
 MOST = 1.5  # upper bound of the loss of one sample
 WIDER = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.8)
 SEARCHED = (
-    "slow_tau_s", "share_slow", "resistance_frac", "depth_h", "warmth", "empty_growth", "empty_charge", "mean_capacity", "sd_capacity",
-    "sd_fast", "sd_slow", "sd_depth", "sd_warmth", "sd_knots_v", "family_lipo", "family_li_ion", "knots_length",
+    "slow_tau_s", "share_slow", "resistance_frac", "depth_h", "activation_kk", "empty_growth", "empty_charge", "mean_capacity", "sd_capacity",
+    "sd_fast", "sd_slow", "sd_depth", "sd_activation_kk", "sd_knots_v", "family_lipo", "family_li_ion", "knots_length",
     "sd_offset_v", "offset_tau_s", "sd_noise_v", "sd_sag_frac", "sd_gauge", "sd_full", "sd_ageing", "sd_ageing_v", "compensated_frac",
     "sd_count_full_frac", "evidence", "sd_cutoff_v", "dip_factor", "rise_tau_s", "drift_tau_s", "recent_s", "recent_blocks",
 )  # fmt: skip

@@ -17,6 +17,7 @@ from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_fit_state import CellFitState
 from dronebms.estimation.cell_gap import BOTH, median_above_v, rest_gap
 from dronebms.estimation.cell_model import (
+    ACTIVATION,
     CAPACITY,
     CHARGE,
     FAST,
@@ -26,7 +27,6 @@ from dronebms.estimation.cell_model import (
     OFFSET,
     SIZE,
     SLOW,
-    WARMTH,
     Array,
     CellModel,
     CircuitState,
@@ -292,7 +292,7 @@ class CellFit:
         if rows:
             spans_s, inverses_kk = np.array([(row.span_s, row.inverse_kk) for row in rows]).T
             inverse_kk = float(spans_s @ inverses_kk / spans_s.sum())
-            at = float(x[FAST] + x[WARMTH] * inverse_kk)
+            at = float(x[FAST] + x[ACTIVATION] * inverse_kk)
             flights = (*flights, (inverse_kk, at))[-_KEPT_FLIGHTS:]
         _, loss, growth = self._solution.gap.tolist()
         return CellParameters(

@@ -26,9 +26,9 @@ from dronebms.estimation.model_parameters import FITTED, KNOTS_FRAC, ModelParame
 Array = npt.NDArray[np.float64]
 
 # Elements of the state vector: charge; ln of the fast and slow resistance, of the capacity and of
-# the diffusion depth relative to the chemistry's row; Arrhenius kilokelvin above the usual; voltage
-# error of the last seconds; then the error of the curve at the knots in volts.
-CHARGE, FAST, SLOW, CAPACITY, DEPTH, WARMTH, OFFSET, KNOTS = range(8)
+# the diffusion depth relative to the chemistry's row; kilokelvin of the activation above the usual;
+# voltage error of the last seconds; then the error of the curve at the knots in volts.
+CHARGE, FAST, SLOW, CAPACITY, DEPTH, ACTIVATION, OFFSET, KNOTS = range(8)
 SIZE = KNOTS + len(KNOTS_FRAC)
 # Bounds of the state: no real cell is further out.
 LOWEST = np.array([-0.1, -2.5, -3.0, -2.5, -2.5, -2.0, -0.5] + [-1.5] * len(KNOTS_FRAC))
@@ -139,7 +139,14 @@ class CellModel:
         self.mean: Array = np.zeros(SIZE)
         self.mean[CAPACITY] = c.mean_capacity if rated else 0.0
         sd_capacity = c.sd_capacity if rated else _SD_CAPACITY_UNKNOWN
-        sds = (_SD_CHARGE_UNKNOWN, c.sd_fast, c.sd_slow, sd_capacity, c.sd_depth, c.sd_warmth)
+        sds = (
+            _SD_CHARGE_UNKNOWN,
+            c.sd_fast,
+            c.sd_slow,
+            sd_capacity,
+            c.sd_depth,
+            c.sd_activation_kk,
+        )
         self.covariance: Array = np.zeros((SIZE, SIZE))
         self.covariance[:KNOTS, :KNOTS] = np.diag(np.square([*sds, c.sd_offset_v]))
         sds_v = c.sd_knots_v if cell is None else c.sd_cell_knots_v
@@ -181,7 +188,7 @@ class CellModel:
 
     def arrhenius_factor(self, x: Array, inverse_kk: float) -> float:
         """Factor of the resistance at a temperature, as `inverse_temperature` gives it."""
-        return math.exp((self.parameters.warmth + float(x[WARMTH])) * inverse_kk)
+        return math.exp((self.parameters.activation_kk + float(x[ACTIVATION])) * inverse_kk)
 
     def empty_growth(self, charge: Array) -> Array:
         """Factor by which the resistance grows near empty."""
@@ -213,7 +220,7 @@ class CellModel:
         jacobian[:, SLOW] = -slow_v
         jacobian[:, DEPTH] = -short_v
         jacobian[:, CAPACITY] = slope_v * (used + short)
-        jacobian[:, WARMTH] = -(sag_v + short_v * self.parameters.depth_warmth) * inverse_kk
+        jacobian[:, ACTIVATION] = -(sag_v + short_v * self.parameters.depth_exponent) * inverse_kk
         jacobian[:, KNOTS:] = knot_weights
         return open_v - fast_v - slow_v, jacobian, sag_v
 
@@ -224,11 +231,11 @@ class CellModel:
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         used = used_as / capacity_as
         charge = x[CHARGE] - used
-        warm = np.exp((c.warmth + x[WARMTH]) * inverse_kk)
-        short = math.exp(x[DEPTH]) * self.depth_s / capacity_as * warm**c.depth_warmth * slow_a
-        warm = warm * self.empty_growth(charge)
-        fast_v = math.exp(x[FAST]) * warm * (self.ohms[0] * amps + self.ohms[1] * fast_a)
-        slow_v = math.exp(x[SLOW]) * warm * self.ohms[2] * slow_a
+        factor = np.exp((c.activation_kk + x[ACTIVATION]) * inverse_kk)
+        short = math.exp(x[DEPTH]) * self.depth_s / capacity_as * factor**c.depth_exponent * slow_a
+        factor = factor * self.empty_growth(charge)
+        fast_v = math.exp(x[FAST]) * factor * (self.ohms[0] * amps + self.ohms[1] * fast_a)
+        slow_v = math.exp(x[SLOW]) * factor * self.ohms[2] * slow_a
         return charge - short, short, fast_v, slow_v, used
 
     def circuit(
@@ -242,15 +249,15 @@ class CellModel:
     ) -> CircuitState:
         """The circuit at a current; `table_v` is the curve of x, `fast_a`, `slow_a` are w1, w2."""
         c = self.parameters
-        warm = self.arrhenius_factor(x, inverse_kk)
+        factor = self.arrhenius_factor(x, inverse_kk)
         charge = float(x[CHARGE])
-        depth_s = math.exp(x[DEPTH]) * self.depth_s * warm**c.depth_warmth
+        depth_s = math.exp(x[DEPTH]) * self.depth_s * factor**c.depth_exponent
         capacity_as = self.capacity_as * math.exp(x[CAPACITY])
         place = (charge - depth_s / capacity_as * slow_a - CURVE_FROM) * CURVE_STEPS
         k = min(max(int(place), 0), len(table_v) - 2)
         step_v = table_v[k + 1] - table_v[k]
         open_v = table_v[k] + step_v * min(max(place - k, 0.0), 1.0)
-        grown = warm * (1 + c.empty_growth * math.exp(-max(charge, 0.0) / c.empty_charge))
+        grown = factor * (1 + c.empty_growth * math.exp(-max(charge, 0.0) / c.empty_charge))
         fast = math.exp(x[FAST]) * grown
         slow = math.exp(x[SLOW]) * grown
         ohms = fast * self.ohms[0], fast * self.ohms[1], slow * self.ohms[2]

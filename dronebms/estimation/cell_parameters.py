@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dronebms.estimation.cell_model import (
+    ACTIVATION,
     CAPACITY,
     DEPTH,
     FAST,
@@ -17,13 +18,12 @@ from dronebms.estimation.cell_model import (
     OFFSET,
     SIZE,
     SLOW,
-    WARMTH,
     Array,
     knots_covariance,
 )
 from dronebms.estimation.model_parameters import ModelParameters
 
-_SD_WARM = 0.1  # ln; of a flight's resistance, apart from the temperature
+_SD_RESISTANCE = 0.1  # ln; of a flight's resistance, apart from the temperature
 
 Vector = tuple[float, ...]
 Matrix = tuple[Vector, ...]  # by row
@@ -48,14 +48,15 @@ class CellParameters:
 
     mean: Vector
     covariance: Matrix
-    # Of the newest flights: `inverse_temperature`, ln of the resistance scale at it.
+    # Of the newest flights: `inverse_temperature`, ln of the resistance scale at it. Stored states
+    # and files have the names of both fields.
     warm: tuple[tuple[float, float], ...] = ()
     # The same of sister packs, each relative to the mean of its pack: they differ in resistance.
     sister_warm: tuple[tuple[float, float], ...] = ()
     loss: float = 0.0  # ln of the median cell's capacity over the weakest one's
     growth: float = 0.0  # ln of the same of the resistance, beyond the loss
 
-    def warmth(self, sd: float) -> tuple[float, float]:
+    def activation(self, sd: float) -> tuple[float, float]:
         """(Mean, variance) of the resistance's dependence on temperature, by all flights.
 
         Within a flight the temperature rises while the charge falls, so that a fit takes the one
@@ -66,8 +67,8 @@ class CellParameters:
         """
         points = (*relative(self.warm), *self.sister_warm) or ((0.0, 0.0),)
         apart, logs = np.array(points).T
-        information = float(apart @ apart) / _SD_WARM**2 + 1.0 / sd**2
-        return float(apart @ logs) / _SD_WARM**2 / information, 1.0 / information
+        information = float(apart @ apart) / _SD_RESISTANCE**2 + 1.0 / sd**2
+        return float(apart @ logs) / _SD_RESISTANCE**2 / information, 1.0 / information
 
     def of_median(self) -> "CellParameters":
         """The same of the median cell: a cell that failed is that pack's alone."""
@@ -83,7 +84,7 @@ class CellParameters:
         The resistance is known at the temperature of the last flight, and less the farther away.
 
         Args:
-            sds: added to those of FAST, SLOW, CAPACITY, DEPTH and WARMTH.
+            sds: added to those of FAST, SLOW, CAPACITY, DEPTH and ACTIVATION.
             sds_v: added to those of the knots.
             c: prior of the cell.
         """
@@ -98,15 +99,15 @@ class CellParameters:
             return x, covariance
         inverse_kk, _ = self.warm[-1]
         along = np.zeros(SIZE)
-        along[[FAST, SLOW, DEPTH, WARMTH]] = (
+        along[[FAST, SLOW, DEPTH, ACTIVATION]] = (
             -inverse_kk,
             -inverse_kk,
-            -inverse_kk * c.depth_warmth,
+            -inverse_kk * c.depth_exponent,
             1.0,
         )
         along = along[FAST:]
-        mean, variance = self.warmth(c.sd_warmth)
-        now = float(covariance[WARMTH - FAST, WARMTH - FAST])
-        x += along * (mean - x[WARMTH - FAST])
+        mean, variance = self.activation(c.sd_activation_kk)
+        now = float(covariance[ACTIVATION - FAST, ACTIVATION - FAST])
+        x += along * (mean - x[ACTIVATION - FAST])
         covariance += np.outer(along, along) * max(variance - now, 0.0)
         return x, covariance

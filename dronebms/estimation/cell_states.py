@@ -197,8 +197,8 @@ class CellStates:
         table[:, unknown] = None
         rows = table.transpose(2, 1, 0).reshape(len(x), -1).tolist()
         *cells, weakest = (CellState(*row) for row in rows)
-        activation = _GAS_KJ * (cell.model.parameters.warmth + float(cell.x[of.WARMTH]))
-        return PackState(weakest, activation, _GAS_KJ * math.sqrt(fit[of.WARMTH]), tuple(cells))
+        activation = _GAS_KJ * (cell.model.parameters.activation_kk + float(cell.x[of.ACTIVATION]))
+        return PackState(weakest, activation, _GAS_KJ * math.sqrt(fit[of.ACTIVATION]), tuple(cells))
 
 
 def _usual(apart_v: Array, used: float, cell: CellEstimate) -> Array:

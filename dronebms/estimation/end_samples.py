@@ -15,6 +15,7 @@ import numpy as np
 
 from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import (
+    ACTIVATION,
     CAPACITY,
     CHARGE,
     CURVE_FROM,
@@ -25,7 +26,6 @@ from dronebms.estimation.cell_model import (
     OFFSET,
     SIZE,
     SLOW,
-    WARMTH,
     Array,
     inverse_temperature,
 )
@@ -86,17 +86,18 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
     curves_v = model.curves(x[:, KNOTS:])
     time_s = (start - charge) * capacity_as * _NOMINAL_V / watts
     amps = watts / _NOMINAL_V
-    volts = ohm = warm = np.zeros(0)
+    volts = ohm = factor = np.zeros(0)
     for _ in range(_ROUNDS):
-        warm = np.exp((c.warmth + column[:, WARMTH]) * _inverse_temperatures(cell, load, time_s[0]))
+        inverse_kk = _inverse_temperatures(cell, load, time_s[0])
+        factor = np.exp((c.activation_kk + column[:, ACTIVATION]) * inverse_kk)
         slow_a = amps - (amps - cell.slow_a) * np.exp(-time_s / c.slow_tau_s)
         fast_a = amps - (amps - cell.fast_a) * np.exp(-time_s / c.fast_tau_s)
-        surface = charge - depth_s / capacity_as * warm**c.depth_warmth * slow_a
+        surface = charge - depth_s / capacity_as * factor**c.depth_exponent * slow_a
         # The model's error persists and grows near the end: a downward drift continues a while.
         falls_v = min(cell.drift_v_s, 0.0) * c.drift_tau_s * (1 - np.exp(-time_s / c.drift_tau_s))
         rest_v = _along(curves_v, surface) + column[:, OFFSET] + falls_v
-        rest_v -= warm * (fast * model.ohms[1] * fast_a + slow_ohm * slow_a)
-        ohm = fast * warm * model.ohms[0]
+        rest_v -= factor * (fast * model.ohms[1] * fast_a + slow_ohm * slow_a)
+        ohm = fast * factor * model.ohms[0]
         # v (rest_v - v) / ohm = watts: the upper root, or half the voltage where there is none.
         volts = (rest_v + np.sqrt(np.maximum(rest_v * rest_v - 4 * watts * ohm, 0.0))) / 2
         volts = np.maximum(volts, _MIN_V)
@@ -107,7 +108,7 @@ def end_samples(cell: CellEstimate, cutoff_v: float, load: LoadAhead, cells: int
         # The flight ends where the landing is no longer possible.
         step_a = np.maximum(load.landing_w / cells / volts - amps, 0.0)
         fast_ohm = model.ohms[0] + _LANDING_FAST * model.ohms[1]
-        volts = volts - warm * (fast * fast_ohm + _LANDING_SLOW * slow_ohm) * step_a
+        volts = volts - factor * (fast * fast_ohm + _LANDING_SLOW * slow_ohm) * step_a
     under_load_v = volts - c.dip_factor * load.ripple_frac * amps * ohm
     ends_s, left = _first_crossing(under_load_v, cutoff, time_s, charge)
     return EndSamples(ends_s, (start[:, 0] - left) * capacity_as[:, 0])

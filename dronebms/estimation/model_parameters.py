@@ -35,8 +35,9 @@ class ModelParameters:
     share_slow: float = 0.35
     resistance_frac: Mapping[str, float] = _rows(0.842, 0.842, 0.607, 2.34)
     depth_h: Mapping[str, float] = _rows(0.03, 0.03, 0.05, 0.0824)
-    warmth: float = 2.6  # Arrhenius kilokelvin: 21.6 kJ/mol, the middle of published NMC and LFP
-    depth_warmth: float = 1.3  # diffusion's exponent over the resistance's
+    # Activation energy over the gas constant: 21.6 kJ/mol, the middle of published NMC and LFP.
+    activation_kk: float = 2.6
+    depth_exponent: float = 1.3  # diffusion's exponent over the resistance's
     empty_growth: float = 1.14
     empty_charge: float = 0.085
     mean_capacity: float = -0.0513  # ln; nameplates are 5-15 % too high
@@ -46,7 +47,7 @@ class ModelParameters:
     sd_fast: float = 0.516
     sd_slow: float = 1.14
     sd_depth: float = 0.425
-    sd_warmth: float = 0.8
+    sd_activation_kk: float = 0.8
     sd_knots_v: tuple[float, ...] = (0.185, 0.13, 0.1, 0.05, 0.064, 0.056, 0.056, 0.056, 0.048)
     # Of a known type of cell: half of what discharge and charge differ by (12 to 30 mV), cells of
     # one batch (3 to 6 mV), and near empty the bend between two charges of the table.
@@ -76,7 +77,7 @@ class ModelParameters:
     sd_worn_full: float = 0.1
     sd_widened: float = 0.15  # added to the charge after a long disagreement
 
-    # Added from flight to flight: FAST, SLOW, CAPACITY, DEPTH, WARMTH, then the knots in volts.
+    # Added from flight to flight: FAST, SLOW, CAPACITY, DEPTH, ACTIVATION, then the knots in volts.
     sd_ageing: tuple[float, ...] = (0.0247, 0.152, 0.05, 0.29, 0.1)
     sd_ageing_v: float = 0.00513
 

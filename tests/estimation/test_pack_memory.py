@@ -18,9 +18,9 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit
 from dronebms.estimation.cell_model import (
+    ACTIVATION,
     FAST,
     KNOTS,
-    WARMTH,
     CellModel,
     inverse_temperature,
     row_at_knots,
@@ -120,7 +120,7 @@ def test_a_file_without_temperatures_is_a_pack_as_it_was_learned(tmp_path: Path)
     again = packs.load("P10")
     assert again is not None
     assert again.cells == replace(learned_once().cells, warm=())
-    assert recalled(again.cells).x[WARMTH] == again.cells.mean[WARMTH - FAST]
+    assert recalled(again.cells).x[ACTIVATION] == again.cells.mean[ACTIVATION - FAST]
 
 
 def as_of_format_1(learned: LearnedPack) -> LearnedPack:
@@ -258,7 +258,7 @@ def recalled(cells: CellParameters) -> CellFit:
 def resistance(fit: CellFit, degc: float) -> tuple[float, float]:
     """(ln of the fast resistance at a temperature relative to the row's, standard deviation)."""
     by = np.zeros(len(fit.x))
-    by[FAST], by[WARMTH] = 1.0, inverse_temperature(degc)
+    by[FAST], by[ACTIVATION] = 1.0, inverse_temperature(degc)
     return float(by @ fit.x), math.sqrt(by @ fit.P @ by)
 
 
@@ -275,19 +275,19 @@ def test_a_learned_resistance_is_known_where_it_was_learned_and_less_the_farther
     assert more[0] == pytest.approx(0.0, abs=1e-6)
     assert more == sorted(more)
     assert more[-1] > 0.1**2
-    assert fit.x[WARMTH] == 0.0  # one flight teaches nothing about it
+    assert fit.x[ACTIVATION] == 0.0  # one flight teaches nothing about it
 
 
 def test_the_dependence_on_temperature_is_learned_between_flights() -> None:
     sd, true = 0.8, -0.7
     kelvins = [inverse_temperature(degc) for degc in (0.0, 20.0, 35.0)]
     cells = CellParameters((), (), tuple([(kelvin, 0.2 + true * kelvin) for kelvin in kelvins]))
-    mean, variance = cells.warmth(sd)
+    mean, variance = cells.activation(sd)
     assert mean == pytest.approx(true, abs=0.15)
     assert variance < 0.3 * sd**2
     alike = CellParameters((), (), ((kelvins[1], 0.2), (kelvins[1], 0.3)))
-    assert alike.warmth(sd)[0] == 0.0
-    assert alike.warmth(sd)[1] == pytest.approx(sd**2)
+    assert alike.activation(sd)[0] == 0.0
+    assert alike.activation(sd)[1] == pytest.approx(sd**2)
 
 
 @pytest.mark.parametrize("pack", ["../../etc/passwd", "a/b", ".hidden", "x" * 500, "Ümläut 1", ""])

@@ -13,7 +13,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import FAST, KNOTS, SIZE, WARMTH, CellModel
+from dronebms.estimation.cell_model import ACTIVATION, FAST, KNOTS, SIZE, CellModel
 from dronebms.estimation.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.learned_pack import Keys, Known, Learned
@@ -167,12 +167,12 @@ def test_the_dependence_on_temperature_is_that_within_each_sister() -> None:
         for base in (0.0, 0.7)
     ]
     prior = sister_prior(sisters)
-    assert prior.mean[WARMTH - FAST] == pytest.approx(slope, abs=0.12)
+    assert prior.mean[ACTIVATION - FAST] == pytest.approx(slope, abs=0.12)
     # One flight of each, at different temperatures: they may differ in resistance instead.
     apart = [cells_of(0.0, 0.2, (0.0, 0.0)), cells_of(0.7, 0.2, (0.35, 0.7))]
-    assert abs(sister_prior(apart).mean[WARMTH - FAST]) < 0.2 * 0.7 / 0.35
+    assert abs(sister_prior(apart).mean[ACTIVATION - FAST]) < 0.2 * 0.7 / 0.35
     later = CellParameters((), (), ((0.1, 0.2),), prior.sister_warm)
-    assert later.warmth(FITTED.sd_warmth)[0] == pytest.approx(slope, abs=0.12)
+    assert later.activation(FITTED.sd_activation_kk)[0] == pytest.approx(slope, abs=0.12)
 
 
 def test_the_prior_of_a_pack_is_surer_than_that_of_its_chemistry() -> None:
