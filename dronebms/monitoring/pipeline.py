@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dronebms.core.errors import ConfigError
 from dronebms.core.pack_data import PackData
-from dronebms.core.pack_identity import difference, is_same_pack
+from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import (
     Estimate,
     Report,
@@ -19,7 +19,6 @@ from dronebms.core.report import (
     Source,
     Status,
     SupplyStatus,
-    Verdict,
 )
 from dronebms.core.resolution import FINE
 from dronebms.core.state import decode, encode
@@ -34,12 +33,17 @@ from dronebms.estimation.learned_pack import (
     recalled_also,
 )
 from dronebms.estimation.pack_memory import PackMemory, recall
+from dronebms.monitoring.awaited_pack import AwaitedPack
 from dronebms.monitoring.charging_advice import advise_charging
+from dronebms.monitoring.confirmed_estimate import (
+    confirmed,
+    is_uncounted,
+    without_charge,
+    without_verdicts,
+)
 from dronebms.monitoring.consistency import ConsistencyCheck
 from dronebms.monitoring.pack_recognition import (
-    MOST_GAP_S,
     PackRecognition,
-    RecognitionState,
 )
 from dronebms.monitoring.plausibility import PlausibilityCheck
 from dronebms.monitoring.preflight import check_preflight
@@ -55,13 +59,11 @@ from dronebms.monitoring.watch_time import LOG_STEP_S, WatchTime
 from dronebms.protection.actions import Actions
 from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import Limit, LimitChange, changed_limits, default_limits
-from dronebms.protection.quantities import SETTLED_S
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 from smartbattery.values import changed
 
 _SHORT_S = 1.0  # an absence in which neither load, charge nor temperature change much
-_IDENTITY_S = 3.0  # in which a gauge reports it, and the pack of an earlier run answers
 _NO_LATCHES: Mapping[str, tuple[str, ...]] = {}
 _log = logging.getLogger(__name__)
 
@@ -114,9 +116,8 @@ class Pipeline:
         self._sinks = tuple(sinks)
         self._index = index
         self._rules = rules
-        self._pending: PipelineState | None = None  # to restore once its pack is recognised
+        self._awaited: AwaitedPack | None = None  # its state is restored once it is recognised
         self._latches = _NO_LATCHES
-        self._answers_s: float | None = None  # since when a pack answers
         self.longest_step_s = LOG_STEP_S
         self.resolution = FINE
         self._watch = WatchTime()
@@ -127,7 +128,7 @@ class Pipeline:
         self._flying = False
         self._estimator = Estimator(pack_data, self._recall)
         self._failures: set[str] = set()  # of the estimator, logged once each
-        self._alarms = Alarms(self.limits(rules.limit_changes), pack_data)
+        self._alarms = Alarms(self._limits_with(rules.limit_changes), pack_data)
         self._actions = Actions(rules.actions, index)
         self._reported = ReportedChargeStage()
         self.recalled: Recalled | None = None
@@ -139,8 +140,8 @@ class Pipeline:
     def evaluate(self, now_s: float, vehicle: VehicleState) -> Report:
         """Poll, estimate and evaluate the limits; the report of this pack alone."""
         snapshot = self._source.poll(now_s).finite()
-        if self._pending is not None:
-            snapshot = self._recognise(self._pending, snapshot, vehicle)
+        if self._awaited is not None:
+            snapshot = self._recognise(self._awaited, snapshot, vehicle)
         snapshot = self._recognition.update(snapshot, vehicle, self._pack_data)
         self._identify(snapshot)
         absent_s = self._watch.step(now_s, self.longest_step_s)
@@ -151,14 +152,14 @@ class Pipeline:
             snapshot, self._pack_data, self.resolution, armed=vehicle.armed
         )
         estimate = self._estimated(snapshot.undisputed(), vehicle)
-        if snapshot.disputed or _is_uncounted(snapshot):
-            estimate = _without_charge(estimate)
+        if snapshot.disputed or is_uncounted(snapshot):
+            estimate = without_charge(estimate)
         status = self._alarms.update(self._watch.of_snapshot(snapshot), estimate, vehicle)
         status = _at(status, now_s)
         if self._alarms.settling:
-            estimate = _without_verdicts(estimate)
+            estimate = without_verdicts(estimate)
         elif vehicle.armed is not False:
-            estimate = _confirmed(estimate, status.active)
+            estimate = confirmed(estimate, status.active)
         report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
         reported = self._reported.update(report, self._alarms.confirms)
         report = with_ground_checks(report, reported)
@@ -198,8 +199,8 @@ class Pipeline:
         used meanwhile: a restart recognises whose state it is before it continues, so that the
         other pack then starts without history, and never from a state that is not its own.
         """
-        if self._pending is not None:
-            return self._pending
+        if self._awaited is not None:
+            return self._awaited.state
         return PipelineState(
             StoredPack(now_s, self._configured, self._pack_data, self._rules),
             self._recognition.state(),
@@ -239,51 +240,22 @@ class Pipeline:
         if (state.pack.configured, state.pack.rules) != (self._configured, self._rules):
             _log.info("battery %d is not restored: its configuration differs", self._index + 1)
             return
-        self._pending = state
+        self._awaited = AwaitedPack(state)
 
     def _recognise(
-        self, pending: PipelineState, snapshot: Snapshot, vehicle: VehicleState
+        self, awaited: AwaitedPack, snapshot: Snapshot, vehicle: VehicleState
     ) -> Snapshot:
-        """Snapshot to evaluate: unknown until its identity and its charge show the same pack."""
-        gap_s = snapshot.t_s - pending.pack.t_s
-        if not 0.0 <= gap_s <= MOST_GAP_S:
-            return self._start_afresh(snapshot, "too late")
-        if snapshot.voltage_v is None:
-            return snapshot
-        waiting = self._awaited(pending.recognition, snapshot, vehicle)
-        if waiting is not None:
-            return waiting
-        if not PackRecognition(pending.recognition).continues(snapshot, pending.pack.pack_data):
-            return self._start_afresh(snapshot, "another pack, or another charge")
-        self._pending = None
-        known = pending.recognition.identity
-        read = snapshot.identity
-        self._continue(pending.sharing(read if read == known else known))
-        _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
-        return snapshot
-
-    def _awaited(
-        self, stored: RecognitionState, snapshot: Snapshot, vehicle: VehicleState
-    ) -> Snapshot | None:
-        """Snapshot to evaluate while the stored pack may still answer, else `None`."""
-        now_s = snapshot.t_s
-        if self._answers_s is None:
-            self._answers_s = now_s
-        early = now_s - self._answers_s <= _IDENTITY_S
-        if early and stored.identity.serial is not None and snapshot.identity.serial is None:
-            return Snapshot(now_s, trouble="waiting for the identity of the pack")
-        differs = difference(stored.identity, snapshot.identity)
-        if differs is None or stored.changeable or vehicle.armed is False:
-            return None
-        if not early:  # another pack answers for long: it is used until the stored one returns
-            return snapshot
-        unknown = snapshot.unknown(now_s, f"another pack answers: {differs}")
-        return changed(unknown, identity=stored.identity, other_pack=differs)
-
-    def _start_afresh(self, snapshot: Snapshot, reason: str) -> Snapshot:
-        self._pending = None
-        _log.info("battery %d is not restored: %s", self._index + 1, reason)
-        return snapshot
+        """Snapshot to evaluate; the state of an earlier run is used once its pack is recognised."""
+        found = awaited.outcome(snapshot, vehicle)
+        if found.refused is not None:
+            self._awaited = None
+            _log.info("battery %d is not restored: %s", self._index + 1, found.refused)
+        elif found.state is not None:
+            self._awaited = None
+            self._continue(found.state)
+            gap_s = snapshot.t_s - found.state.pack.t_s
+            _log.warning("battery %d is restored after %.1f s", self._index + 1, gap_s)
+        return found.snapshot
 
     def _continue(self, state: PipelineState) -> None:
         self._pack_data = state.pack.pack_data
@@ -292,7 +264,7 @@ class Pipeline:
         self._identity = state.recognition.identity
         self._plausibility = PlausibilityCheck(state.plausibility)
         self._consistency = ConsistencyCheck(state.consistency)
-        self._alarms = Alarms(self._usable_limits(), self._pack_data, state.alarms)
+        self._alarms = Alarms(self._limits_or_default(), self._pack_data, state.alarms)
         self._actions = Actions(self._rules.actions, self._index, state.actions)
         self._reported = ReportedChargeStage(state.reported)
         if state.estimator is None:
@@ -316,7 +288,9 @@ class Pipeline:
         Raises:
             ConfigError: a limit contradicts itself or another one.
         """
-        alarms = Alarms(self.limits(rules.limit_changes), self._pack_data, self._alarms.state())
+        alarms = Alarms(
+            self._limits_with(rules.limit_changes), self._pack_data, self._alarms.state()
+        )
         actions = Actions(rules.actions, self._index, self._actions.state())
         return RuledStages(rules, alarms, actions)
 
@@ -391,7 +365,7 @@ class Pipeline:
     def _use_pack_data(self, pack_data: PackData) -> None:
         if pack_data is not self._pack_data and pack_data != self._pack_data:
             self._pack_data = pack_data
-            self._alarms.use(self._usable_limits(), pack_data)
+            self._alarms.use(self._limits_or_default(), pack_data)
 
     def _resume(self, absent_s: float) -> None:
         """Continue after an absence of the loop: nothing that happened in it was seen."""
@@ -415,16 +389,16 @@ class Pipeline:
             text = ", ".join(limit_ids)
             _log.warning("battery %d: latched by an earlier run: %s", self._index + 1, text)
 
-    def _usable_limits(self) -> tuple[Limit, ...]:
+    def _limits_or_default(self) -> tuple[Limit, ...]:
         """The configured limits, or the default ones where those contradict each other."""
         try:
-            return self.limits(self._rules.limit_changes)
+            return self._limits_with(self._rules.limit_changes)
         except ConfigError as error:
             _log.error("%s; the default limits are used for this pack", error)
             return default_limits(self._pack_data)
 
-    def limits(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
-        """The table of limits for the present rated data.
+    def _limits_with(self, changes: tuple[LimitChange, ...]) -> tuple[Limit, ...]:
+        """The table of limits for the present rated data, with the changes.
 
         Raises:
             ConfigError: a limit contradicts itself or another one.
@@ -435,59 +409,6 @@ class Pipeline:
 def _log_damaged(error: ConfigError) -> None:
     """Log it: a damaged file must not stop protection."""
     _log.error("%s; the estimator starts without it", error)
-
-
-def _is_uncounted(snapshot: Snapshot) -> bool:
-    """Whether both current and charge are rejected: there is nothing to count by.
-
-    What was estimated from them until then rests on readings that were wrong.
-    """
-    return {"current_a", "remaining_mah"} <= set(snapshot.rejected)
-
-
-def _without_charge(estimate: Estimate) -> Estimate:
-    """What is counted; no percentage and no time rest on readings in dispute."""
-    return Estimate(
-        estimate.t_s,
-        used_mah=estimate.used_mah,
-        used_wh=estimate.used_wh,
-        doubts=estimate.doubts,
-    )
-
-
-def _without_verdicts(estimate: Estimate) -> Estimate:
-    """The estimate in the first seconds of load: no verdict before a limit follows it."""
-    return changed(
-        estimate,
-        home_verdict=Verdict.UNKNOWN,
-        mission_verdict=Verdict.UNKNOWN,
-        verdict_missing=estimate.verdict_missing or f"{SETTLED_S:.0f} s of load",
-    )
-
-
-def _confirmed(estimate: Estimate, active: Sequence[str]) -> Estimate:
-    """The estimate in flight without a verdict that is graver than the limits that have tripped.
-
-    A limit waits some seconds before it trips; until then the verdict is that of the milder limit
-    or unknown.
-    """
-    home = _followed(estimate.home_verdict, active, "home_turn", ("home_now", "home_lost"))
-    mission = _followed(estimate.mission_verdict, active, "mission_marginal", ("mission_no",))
-    if (home, mission) == (estimate.home_verdict, estimate.mission_verdict):
-        return estimate
-    missing = estimate.verdict_missing or "confirmation"
-    return changed(estimate, home_verdict=home, mission_verdict=mission, verdict_missing=missing)
-
-
-def _followed(
-    verdict: Verdict, active: Sequence[str], marginal: str, no: tuple[str, ...]
-) -> Verdict:
-    """A verdict, as far as a limit follows it."""
-    if verdict not in (Verdict.NO, Verdict.MARGINAL):
-        return verdict
-    if any(limit_id in active for limit_id in no):
-        return verdict
-    return Verdict.MARGINAL if marginal in active else Verdict.UNKNOWN
 
 
 def _at(status: Status, now_s: float) -> Status:

@@ -234,10 +234,10 @@ class Quantities:
         known = known_cells + (snapshot.current_a is not None)
         known += snapshot.temperature_degc is not None
         self._most_readings = max(self._most_readings, known)
-        withheld = _withheld(snapshot)
+        refused = _refused(snapshot)
         if not self._seen.issuperset(_SEEN):
-            self._seen.update(_SEEN.difference(_lacking(snapshot)), withheld)
-        blind = valid and (known < self._most_readings or bool(withheld))
+            self._seen.update(_SEEN.difference(_lacking(snapshot)), refused)
+        blind = valid and (known < self._most_readings or bool(refused))
         values["blind_s"] = self._lasting("blind", now_s, lasts=blind)
         values["stop_alarm"] = self._stop_alarm(snapshot, values)
         values["hot_alarm"] = _count(snapshot.status_raw, _HOT)
@@ -409,7 +409,7 @@ def _judged_cells(snapshot: Snapshot, known_v: list[float]) -> list[float]:
     return known_v
 
 
-def _withheld(snapshot: Snapshot) -> set[str]:
+def _refused(snapshot: Snapshot) -> set[str]:
     """Names of the readings that a cross-check has rejected or disputes."""
     names = {*snapshot.rejected, *snapshot.disputed}
     if not names:
