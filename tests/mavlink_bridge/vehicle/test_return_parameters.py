@@ -12,7 +12,7 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from dronebms.core.flight_plan import Agility, FlightPlan, ReturnPlan, ReturnTo, Speeds
-from mavlink_bridge.vehicle.return_parameters import RETURN_PARAMETERS
+from mavlink_bridge.vehicle.return_parameter_rows import RETURN_PARAMETERS
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
     COPTER,
