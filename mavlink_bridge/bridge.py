@@ -234,7 +234,7 @@ class Bridge:
                 self._components.send(None, frame, now_s)
         self._pump_telemetry(now_s)
         links = (self._components, *(components for _, components in self._telemetry))
-        second_senders = (components.second_sender(now_s) for components in links)
+        second_senders = (components.second_sender_text(now_s) for components in links)
         state = changed(
             self._autopilot.state(now_s),
             link_trouble=self._components.trouble,

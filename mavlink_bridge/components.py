@@ -30,7 +30,7 @@ from mavlink_bridge.protocol.codec import Codec
 from mavlink_bridge.protocol.flight_stacks import FlightStack, sent_pct, withhold_reason
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.schedule import MessageSchedule
-from mavlink_bridge.protocol.second_sender import SecondSender, Source
+from mavlink_bridge.protocol.second_sender import SenderWatch, Source
 from mavlink_bridge.protocol.signing import Signing
 from mavlink_bridge.protocol.signing_file import TimestampStore
 from mavlink_bridge.protocol.udp_peers import PeerRank
@@ -104,7 +104,7 @@ class Shared:
     monitors: dict[int, VehicleBattery] = field(default_factory=dict)  # by index of the battery
     reports: SentReports = field(default_factory=SentReports)
     # Of every link: a router may send the frames of one back over another.
-    second_senders: list[SecondSender] = field(default_factory=list)
+    sender_watches: list[SenderWatch] = field(default_factory=list)
     # By key: a frame that was accepted on one link is not accepted again on another.
     signings: dict[bytes, Signing] = field(default_factory=dict)
 
@@ -138,8 +138,8 @@ class Components:
         self._heartbeat = MessageSchedule({_HEARTBEAT: 1.0})  # of the computer
         self._server.schedules[self._computer] = [self._heartbeat]
         self._authority = Authority(options.accept_systems, verifies=key is not None)
-        self._second_sender = SecondSender()
-        shared.second_senders.append(self._second_sender)
+        self._sender_watch = SenderWatch()
+        shared.sender_watches.append(self._sender_watch)
         self._batteries: dict[int, _Battery] = {}
         self._texts: deque[_Text] = deque(maxlen=_TEXTS_MAX)
         self._text_id = 0
@@ -166,9 +166,9 @@ class Components:
         """Number of those that are not measured by the vehicle."""
         return sum(battery.position is not None for battery in self._batteries.values())
 
-    def second_sender(self, now_s: float) -> str | None:
+    def second_sender_text(self, now_s: float) -> str | None:
         """Description for 10 s after a frame of a second sender, else `None`."""
-        return self._second_sender.trouble(now_s)
+        return self._sender_watch.trouble(now_s)
 
     def received(self, now_s: float) -> Iterator[mavlink.MAVLink_message]:
         """Yield the messages of others since the last call."""
@@ -178,7 +178,7 @@ class Components:
                 yield message
                 continue
             self.counts["foreign"] += 1
-            if not any(one.is_ours(message, source) for one in self._shared.second_senders):
+            if not any(one.is_ours(message, source) for one in self._shared.sender_watches):
                 text = "second sender of {}/{} on the link".format(*source)
                 self.report_second_sender(source, text, now_s)
         self.counts["damaged"] = self._codec.damaged
@@ -254,7 +254,7 @@ class Components:
     def report_second_sender(self, source: Source, text: str, now_s: float) -> None:
         """Count a frame of a second sender; log and announce it once a minute."""
         self.counts["second_sender"] += 1
-        if self._second_sender.notice(source, text, now_s):
+        if self._sender_watch.notice(source, text, now_s):
             _log.error("%s: a forger, or another program or vehicle with this address", text)
             self._shared.announce(text, mavlink.MAV_SEVERITY_ERROR, now_s)
 
@@ -263,7 +263,7 @@ class Components:
         source = self._system_id, self._computer if component is None else component
         sent = self._codec.send(source, message, now_s)
         if sent:
-            self._second_sender.sent(source, bytes(message.get_msgbuf()), now_s)
+            self._sender_watch.sent(source, bytes(message.get_msgbuf()), now_s)
         self.counts["sent" if sent else "unsent"] += 1
         return sent
 

@@ -25,7 +25,7 @@ _COPY_S = 15.0  # by which a way may be slower
 Source = tuple[int, int]  # system, component
 
 
-class SecondSender:
+class SenderWatch:
     """Senders that use our components, on one link. For one thread."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import messages
-from mavlink_bridge.protocol.second_sender import CopyWatch, SecondSender, SequenceWatch
+from mavlink_bridge.protocol.second_sender import CopyWatch, SenderWatch, SequenceWatch
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle, Flight
 from tests.mavlink_bridge.reports import a_report
 
@@ -109,7 +109,7 @@ def test_a_second_sender_changes_no_setting_and_gets_no_answer() -> None:
 
 
 def test_the_number_of_reported_sources_is_bounded() -> None:
-    watch = SecondSender()
+    watch = SenderWatch()
     watch.sent((1, 180), bytes(12), 0.0)
     reported = [watch.notice((1, number), "text", 10.0) for number in range(200)]
     assert sum(reported) == 64
@@ -166,7 +166,7 @@ def test_one_autopilot_with_losses_restarts_copies_and_disorder_is_one(seed: int
 
 
 def test_a_notice_begins_two_seconds_after_the_first_frame_and_is_repeated_each_minute() -> None:
-    watch = SecondSender()
+    watch = SenderWatch()
     assert not watch.notice((1, 180), "text", 0.0)  # nothing was sent yet
     watch.sent((1, 180), bytes(12), 10.0)
     watch.sent((1, 180), bytes(12), 11.0)
@@ -177,7 +177,7 @@ def test_a_notice_begins_two_seconds_after_the_first_frame_and_is_repeated_each_
 
 
 def test_the_trouble_is_that_of_the_last_ten_seconds() -> None:
-    watch = SecondSender()
+    watch = SenderWatch()
     watch.sent((1, 180), bytes(12), 0.0)
     assert watch.trouble(5.0) is None
     watch.notice((1, 180), "one", 5.0)
