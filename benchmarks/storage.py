@@ -30,13 +30,13 @@ import sim
 from benchmarks.reference import machine
 from dronebms.core.clock import SystemClock
 from dronebms.core.errors import DroneBmsError, LinkError
-from dronebms.core.place_file import PlaceFile
+from dronebms.core.slot_file import SlotFile
 from dronebms.core.state import from_json
 from dronebms.health.database import PackHistory
 from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.recording.reading import read_records
 from dronebms.recording.records import Step
-from dronebms.service.checkpoint import _MARK, _PLACE_BYTES, CHECKPOINT
+from dronebms.service.checkpoint import _MARK, _SLOT_BYTES, CHECKPOINT
 from dronebms.telemetry.status_socket import read_status
 from tests.integration.storage.campaign import rows
 
@@ -179,7 +179,7 @@ def _checkpointed_s(folder: Path) -> float | None:
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place) / CHECKPOINT
         shutil.copyfile(folder / "state" / CHECKPOINT, copy)
-        with contextlib.closing(PlaceFile(copy, _MARK, _PLACE_BYTES)) as file:
+        with contextlib.closing(SlotFile(copy, _MARK, _SLOT_BYTES)) as file:
             body = file.read()
     if body is None:
         return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoint of a run, for a restart in flight.
 
-One file that is written once a second (`dronebms.core.place_file`). The checkpoint survives the end
+One file that is written once a second (`dronebms.core.slot_file`). The checkpoint survives the end
 of the process, however it ends. It is synced when the latched limits change: they survive a power
 cut too.
 
@@ -26,7 +26,7 @@ from typing import ClassVar
 
 from dronebms.core.clock import boot_id, boot_s
 from dronebms.core.errors import InUseError
-from dronebms.core.place_file import PlaceFile
+from dronebms.core.slot_file import SlotFile
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.monitoring.pack_recognition import MOST_GAP_S
 from dronebms.monitoring.restart_state import LATCHES
@@ -34,7 +34,7 @@ from dronebms.monitoring.restart_state import LATCHES
 CHECKPOINT = "run.kept"  # file name in the state folder
 _RUN = "run"
 _PERIOD_S = 1.0 - 1e-6
-_PLACE_BYTES = 1 << 20
+_SLOT_BYTES = 1 << 20
 _MARK = b"DBK2"
 _OLD_MARK = b"DBK1"
 _MAX_TRIES = 3
@@ -92,7 +92,7 @@ class CheckpointFile:
         self._tries = 0
         self.parts: Mapping[str, object] = {}
         self.start_s = 0.0
-        self._file: PlaceFile | None = None
+        self._file: SlotFile | None = None
         self._latches: object = None  # as last written
         self._latched_at = 0  # number of the content that they are in since they changed
         self._trouble: str | None = None  # as logged
@@ -162,8 +162,8 @@ class CheckpointFile:
         if file is not None:
             file.close()
 
-    def _opened(self) -> PlaceFile:
-        return PlaceFile(self._path, _MARK, _PLACE_BYTES, locks=True)  # one service writes it
+    def _opened(self) -> SlotFile:
+        return SlotFile(self._path, _MARK, _SLOT_BYTES, locks=True)  # one service writes it
 
     def _reopen(self) -> None:
         """Make the file again if it was deleted or could not be opened."""
@@ -223,7 +223,7 @@ class CheckpointFile:
             return f"{_MAX_TRIES} runs that restored it ended within {_STEADY_S:.0f} s"
         return None
 
-    def _read(self, file: PlaceFile) -> Mapping[str, object]:
+    def _read(self, file: SlotFile) -> Mapping[str, object]:
         """Parts of the newest whole place; none of a file that other users can write."""
         if not file.is_own:
             _log.error("%s can be written by other users and is ignored", self._path)
@@ -254,7 +254,7 @@ class CheckpointFile:
             self._latches = parts.get(LATCHES)
             self._latched_at = self._file.number
         if self._file.number_on_disk < self._latched_at:
-            self._file.keep()
+            self._file.start_sync()
 
 
 class BackgroundCheckpoint:

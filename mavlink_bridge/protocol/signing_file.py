@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from dronebms.core.place_file import PlaceFile
+from dronebms.core.slot_file import SlotFile
 from dronebms.core.state import decode, encode, from_json, to_json
 
 TICKS_PER_S = 100_000
 _SYNCED = 30 * TICKS_PER_S
-_PLACE_BYTES = 8192
+_SLOT_BYTES = 8192
 _MARK = b"SIG1"
 _WAIT_S = 0.02  # for a write, a fifth of a step of the loop
 _STOP_S = 3.0  # that closing waits for a disk
@@ -59,10 +59,10 @@ class TimestampFile:
         self.state: SigningState | None = None
         self._path = path
         self._trouble: str | None = None  # as logged
-        self._file: PlaceFile | None = None
+        self._file: SlotFile | None = None
         self._synced: int | None = None  # reference of the content that was last synced
         try:
-            self._file = PlaceFile(path, _MARK, _PLACE_BYTES)
+            self._file = SlotFile(path, _MARK, _SLOT_BYTES)
             self.state = self._read(self._file)
         except OSError as error:
             self._log_trouble(error.strerror)
@@ -71,12 +71,12 @@ class TimestampFile:
         """Write the timestamps; a disk error is logged once."""
         try:
             if self._file is None:
-                self._file = PlaceFile(self._path, _MARK, _PLACE_BYTES)
+                self._file = SlotFile(self._path, _MARK, _SLOT_BYTES)
                 self._file.read()  # ours are newer, whatever is in it
             self._file.write(to_json(encode(state)))
             if self._synced is None or not 0 <= state.reference - self._synced < _SYNCED:
                 self._synced = state.reference
-                self._file.keep()
+                self._file.start_sync()
         except OSError as error:
             self._log_trouble(error.strerror)
         else:
@@ -99,7 +99,7 @@ class TimestampFile:
         else:
             _log.error("signing timestamps are not stored: %s: %s", self._path, trouble)
 
-    def _read(self, file: PlaceFile) -> SigningState | None:
+    def _read(self, file: SlotFile) -> SigningState | None:
         if not file.is_own:
             _log.error("%s can be written by other users and is ignored", self._path)
             return None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dronebms.core.file_lock import is_in_use, locked
-from dronebms.core.place_file import PlaceFile
+from dronebms.core.slot_file import SlotFile
 
 HOLD = """
 import os, sys, time
@@ -58,8 +58,8 @@ def test_a_file_system_without_locks_refuses_no_file(
 
     monkeypatch.setattr(fcntl, "flock", flock)
     path = tmp_path / "x"
-    with closing(PlaceFile(path, b"TEST", 100, locks=True)) as file:
+    with closing(SlotFile(path, b"TEST", 100, locks=True)) as file:
         file.write(b"content")
         assert not is_in_use(path)
-    with closing(PlaceFile(path, b"TEST", 100, locks=True)) as file:
+    with closing(SlotFile(path, b"TEST", 100, locks=True)) as file:
         assert file.read() == b"content"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small file with four places: the newest content, one on the disk, one being synced, one free.
+"""A small file with four slots: the newest content, one on the disk, one being synced, one free.
 
-Each place has a head with a number and a CRC-32, so that a torn one is recognised. A write is not
+Each slot has a head with a number and a CRC-32, so that a torn one is recognised. A write is not
 synced: the kernel writes it every half minute, an SD card hardly notices, and the loop does not
-wait. The content survives the end of the process, however it ends. `keep` makes the newest content
-survive a power cut too; its place is not written until another one is on the disk.
+wait. The content survives the end of the process, however it ends. `start_sync` makes the newest
+content survive a power cut too; its slot is not written until another one is on the disk.
 """
 
 import errno
@@ -19,22 +19,22 @@ from dronebms.core.disk import make_folder, sync_folder, write_all
 from dronebms.core.file_lock import locked
 
 _HEAD = struct.Struct("<4sIII")  # mark, number, length, CRC-32 that starts with the number
-_PLACES = 4
+_SLOTS = 4
 _SYNC_S = 3.0  # that closing waits for a disk
 
 
-class PlaceFile:
+class SlotFile:
     """An open file. For one thread.
 
     Attributes:
         number: of the newest content; it grows by one with each.
         number_on_disk: of the newest content that survives a power cut.
-        sync_error: why the last `keep` failed; `None` if it did not.
+        sync_error: why the last `start_sync` failed; `None` if it did not.
 
     Args:
         path: of the file; its folder is created, and a symbolic link is not followed.
         mark: four bytes of its format.
-        place_bytes: size of a place.
+        slot_bytes: size of a slot.
         locks: whether one process alone may use it.
 
     Raises:
@@ -42,16 +42,16 @@ class PlaceFile:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: Path, mark: bytes, place_bytes: int, *, locks: bool = False) -> None:
+    def __init__(self, path: Path, mark: bytes, slot_bytes: int, *, locks: bool = False) -> None:
         self._path = path
         self._mark = mark
-        self._place_bytes = place_bytes
+        self._slot_bytes = slot_bytes
         self.number = 0
         self.number_on_disk = 0
         self.sync_error: OSError | None = None
-        self._newest: int | None = None  # place of the newest content
-        self._on_disk: int | None = None  # place of a content that is synced
-        self._syncing: tuple[int, int] | None = None  # place and number that a thread syncs
+        self._newest: int | None = None  # slot of the newest content
+        self._on_disk: int | None = None  # slot of a content that is synced
+        self._syncing: tuple[int, int] | None = None  # slot and number that a thread syncs
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None  # in the thread
         make_folder(path.parent)
@@ -83,32 +83,32 @@ class PlaceFile:
 
     @property
     def is_syncing(self) -> bool:
-        """Whether `keep` is not done yet."""
+        """Whether `start_sync` is not done yet."""
         return self._thread is not None and self._thread.is_alive()
 
     def marks(self) -> list[bytes]:
-        """First four bytes of each place."""
-        return [os.pread(self._file, 4, place * self._place_bytes) for place in range(_PLACES)]
+        """First four bytes of each slot."""
+        return [os.pread(self._file, 4, slot * self._slot_bytes) for slot in range(_SLOTS)]
 
     def read(self) -> bytes | None:
-        """Content of the newest whole place; `None` without one. Before the first write.
+        """Content of the newest whole slot; `None` without one. Before the first write.
 
         Raises:
             OSError: the file cannot be read.
         """
         found: list[tuple[int, int, bytes]] = []
-        for place in range(_PLACES):
-            data = os.pread(self._file, self._place_bytes, place * self._place_bytes)
+        for slot in range(_SLOTS):
+            data = os.pread(self._file, self._slot_bytes, slot * self._slot_bytes)
             if len(data) < _HEAD.size:
                 continue
             mark, number, length, checksum = _HEAD.unpack_from(data)
             body = data[_HEAD.size : _HEAD.size + length]
             if mark == self._mark and len(body) == length and zlib.crc32(body, number) == checksum:
-                found.append((number, place, body))
+                found.append((number, slot, body))
         if not found:
             return None
         self.number, self._newest, newest = max(found)
-        # Which place an earlier run has synced is unknown: the newest is, before the next write.
+        # Which slot an earlier run has synced is unknown: the newest is, before the next write.
         self._on_disk = min(found)[1]
         try:
             os.fdatasync(self._file)
@@ -120,24 +120,24 @@ class PlaceFile:
         return newest
 
     def write(self, body: bytes) -> None:
-        """Write to a place that is neither on the disk, nor being synced, nor the newest.
+        """Write to a slot that is neither on the disk, nor being synced, nor the newest.
 
         Raises:
-            OSError: the file cannot be written; the next content goes to the same place.
-            ValueError: the content is longer than a place.
+            OSError: the file cannot be written; the next content goes to the same slot.
+            ValueError: the content is longer than a slot.
         """
-        if _HEAD.size + len(body) > self._place_bytes:
+        if _HEAD.size + len(body) > self._slot_bytes:
             raise ValueError(f"{len(body)} bytes are too many")
         self._take_sync()
         used = {self._on_disk, self._newest, None if self._syncing is None else self._syncing[0]}
-        place = min(set(range(_PLACES)) - used)
+        slot = min(set(range(_SLOTS)) - used)
         number = self.number + 1
         head = _HEAD.pack(self._mark, number, len(body), zlib.crc32(body, number))
-        write_all(self._file, head + body, place * self._place_bytes)
+        write_all(self._file, head + body, slot * self._slot_bytes)
         self.number = number
-        self._newest = place
+        self._newest = slot
 
-    def keep(self) -> None:
+    def start_sync(self) -> None:
         """Make the newest content survive a power cut, in a thread, unless one is busy."""
         self._take_sync()
         if self._syncing is None and self._newest is not None:

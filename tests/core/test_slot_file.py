@@ -10,17 +10,17 @@ from time import monotonic
 
 import pytest
 
-from dronebms.core.place_file import PlaceFile
+from dronebms.core.slot_file import SlotFile
 from tests.disks import files_limited_to
 
-MARK, PLACE_BYTES = b"TEST", 64
+MARK, SLOT_BYTES = b"TEST", 64
 
 
-def opened(path: Path, *, locks: bool = False) -> "closing[PlaceFile]":
-    return closing(PlaceFile(path, MARK, PLACE_BYTES, locks=locks))
+def opened(path: Path, *, locks: bool = False) -> "closing[SlotFile]":
+    return closing(SlotFile(path, MARK, SLOT_BYTES, locks=locks))
 
 
-def wait_for(file: PlaceFile) -> None:
+def wait_for(file: SlotFile) -> None:
     end_s = monotonic() + 30.0
     while file.is_syncing:
         assert monotonic() < end_s
@@ -67,7 +67,7 @@ def test_a_torn_write_during_a_sync_loses_that_write_alone(tmp_path: Path) -> No
         file._thread = None
     data = path.read_bytes()
     numbers = {
-        struct.unpack_from("<I", data, at + 4)[0]: at for at in range(0, len(data), PLACE_BYTES)
+        struct.unpack_from("<I", data, at + 4)[0]: at for at in range(0, len(data), SLOT_BYTES)
     }
     assert sorted(numbers) == [1, 2, 3, 4]
     torn = bytearray(data)
@@ -80,19 +80,17 @@ def test_a_torn_write_during_a_sync_loses_that_write_alone(tmp_path: Path) -> No
 def test_content_that_is_synced_is_whole_whatever_is_torn_later(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with opened(path) as file:
-        file.keep()  # without content there is nothing to sync
+        file.start_sync()  # without content there is nothing to sync
         for number in range(7):
             if number == 3:
-                file.keep()
+                file.start_sync()
                 wait_for(file)
             file.write(b"content %d" % number)
         assert (file.number, file.number_on_disk, file.sync_error) == (7, 3, None)
     data = path.read_bytes()
-    place = next(
-        at for at in range(0, len(data), PLACE_BYTES) if b"content 2" in data[at : at + 64]
-    )
+    place = next(at for at in range(0, len(data), SLOT_BYTES) if b"content 2" in data[at : at + 64])
     torn = bytearray(len(data))  # of the rest nothing reached the disk
-    torn[place : place + PLACE_BYTES] = data[place : place + PLACE_BYTES]
+    torn[place : place + SLOT_BYTES] = data[place : place + SLOT_BYTES]
     path.write_bytes(torn)
     with opened(path) as file:
         assert file.read() == b"content 2"
@@ -108,16 +106,16 @@ def test_writing_goes_on_while_a_disk_syncs(
     read, write = os.pipe()
     with opened(tmp_path / "x") as file:
         file.write(b"synced")
-        file.keep()
+        file.start_sync()
         wait_for(file)
         file.write(b"being synced")
         monkeypatch.setattr(os, "fdatasync", lambda _: os.read(read, 1))
-        file.keep()
+        file.start_sync()
         for number in range(4):
-            file.keep()  # one at a time
+            file.start_sync()  # one at a time
             file.write(b"content %d" % number)
         data = (tmp_path / "x").read_bytes()
-        assert b"synced" in data[:PLACE_BYTES]
+        assert b"synced" in data[:SLOT_BYTES]
         assert b"being synced" in data
         assert b"content 3" in data
         os.write(write, b"x")
@@ -136,19 +134,19 @@ def test_a_sync_that_fails_is_known_and_the_synced_place_stays(
 
     with opened(tmp_path / "x") as file:
         file.write(b"synced")
-        file.keep()
+        file.start_sync()
         wait_for(file)
         with monkeypatch.context() as patched:
             patched.setattr(os, "fdatasync", fail)
             file.write(b"not synced")
-            file.keep()
+            file.start_sync()
             wait_for(file)
         for number in range(3):
             file.write(b"content %d" % number)
         assert str(file.sync_error) == "[Errno 5] Input/output error"
         assert file.number_on_disk == 1
-        assert b"synced" in (tmp_path / "x").read_bytes()[:PLACE_BYTES]
-        file.keep()
+        assert b"synced" in (tmp_path / "x").read_bytes()[:SLOT_BYTES]
+        file.start_sync()
         wait_for(file)
         file.write(b"content 3")
         assert (file.sync_error, file.number_on_disk) == (None, 5)
@@ -158,7 +156,7 @@ def test_a_write_that_fails_leaves_the_newest_content(tmp_path: Path) -> None:
     with opened(tmp_path / "x") as file:
         file.write(b"first")
         for _ in range(2):
-            with files_limited_to(PLACE_BYTES + 20), pytest.raises(OSError, match="too large"):
+            with files_limited_to(SLOT_BYTES + 20), pytest.raises(OSError, match="too large"):
                 file.write(b"longer than there is room")
         assert file.read() == b"first"
         file.write(b"second")
@@ -167,11 +165,11 @@ def test_a_write_that_fails_leaves_the_newest_content(tmp_path: Path) -> None:
 
 def test_content_that_is_longer_than_a_place_changes_nothing(tmp_path: Path) -> None:
     with opened(tmp_path / "x") as file:
-        for body in (b"a", b"b" * (PLACE_BYTES - 16)):
+        for body in (b"a", b"b" * (SLOT_BYTES - 16)):
             file.write(body)
         with pytest.raises(ValueError, match="49 bytes are too many"):
-            file.write(b"c" * (PLACE_BYTES - 15))
-        assert file.read() == b"b" * (PLACE_BYTES - 16)
+            file.write(b"c" * (SLOT_BYTES - 15))
+        assert file.read() == b"b" * (SLOT_BYTES - 16)
 
 
 def test_a_locked_file_and_one_of_others_are_noticed(tmp_path: Path) -> None:
@@ -179,7 +177,7 @@ def test_a_locked_file_and_one_of_others_are_noticed(tmp_path: Path) -> None:
     with opened(path, locks=True) as file:
         assert file.is_own
         with pytest.raises(BlockingIOError):
-            PlaceFile(path, MARK, PLACE_BYTES, locks=True)
+            SlotFile(path, MARK, SLOT_BYTES, locks=True)
         path.chmod(0o620)
         assert not file.is_own
         assert not file.is_deleted
