@@ -10,7 +10,7 @@ compensated gauge reports nothing left when the pack ends. Charge in ampere-seco
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -68,6 +68,15 @@ class GaugeEvidence:
     start_frac: float | None = None  # of charge at the start, as reported before the first load
     claim: tuple[float, float] | None = None  # remaining charge since it changed, used until then
     doubts: tuple[str, ...] = ()  # reported values that do not count, a sentence each
+
+
+class _Reported(NamedTuple):
+    """What the gauge reports in one reading."""
+
+    full_mah: float | None = None
+    charge: GaugeCharge | None = None
+    frac: float | None = None  # state of charge
+    doubts: tuple[str, ...] = ()
 
 
 class GaugeFusion:
@@ -129,23 +138,10 @@ class GaugeFusion:
         if not sample.is_new:
             return self._state
         before = self._state
-        doubts = []
-        full_mah = snapshot.full_mah
-        mah = snapshot.remaining_mah
-        pct = snapshot.soc_pct
-        if fit.has_lost:  # it counts against the capacity of the whole pack
-            full_mah = mah = pct = None
-        rated_mah = self._capacity_as / 3.6
-        most_mah = MAX_FULL_FRAC * rated_mah if self._rated else MAX_UNRATED_MAH
-        if full_mah is not None and full_mah > most_mah:
-            doubts.append(f"full charge {full_mah:.0f} mAh > {most_mah:.0f} mAh")
-            full_mah = None
-        charge = None
-        if mah is not None and full_mah is not None and 0.0 < full_mah >= mah * _MIN_FULL_FRAC:
-            charge = GaugeCharge(mah * 3.6, full_mah * 3.6)
-        frac = None if pct is None else pct / 100.0
-        if frac is None and charge is not None:
-            frac = charge.remaining_as / charge.full_as
+        reported = self._reported(snapshot, has_lost=fit.has_lost)
+        frac = reported.frac
+        charge = reported.charge
+        doubts = reported.doubts
         reading = sample.first if sample.second is None else sample.second.mean
         wrong = before.wrong
         refuted = before.refuted and frac is not None
@@ -158,12 +154,12 @@ class GaugeFusion:
             refuted = self._refuted(frac, reading, cells, wrong)
         if refuted and frac is not None:
             cells_pct = 100.0 * min(max(cells.median_charge_frac, 0.0), 1.0)
-            doubts.append(f"gauge charge {100.0 * frac:.0f} %, cells {cells_pct:.0f} %")
+            doubts = (*doubts, f"gauge charge {100.0 * frac:.0f} %, cells {cells_pct:.0f} %")
         agreed_s = before.agreed_s if refuted or frac is None else snapshot.t_s
         claim = self._claim(charge, sample)
         still = claim is not None and charge is not None and _stands_still(claim, charge, sample)
         counts = not refuted and not still
-        odds, full_ah = self._kind(before, full_mah if counts else None)
+        odds, full_ah = self._kind(before, reported.full_mah if counts else None)
         if sample.just_ended and charge is not None and odds is not None and counts:
             odds = log_odds_at_end(odds, charge, fit.charge_frac)
         self._state = GaugeEvidence(
@@ -177,9 +173,30 @@ class GaugeFusion:
             wrong=wrong,
             start_frac=start_frac,
             claim=claim,
-            doubts=tuple(doubts),
+            doubts=doubts,
         )
         return self._state
+
+    def _reported(self, snapshot: Snapshot, *, has_lost: bool) -> _Reported:
+        """What the gauge reports, as far as a pack can have it."""
+        if has_lost:  # it counts against the capacity of the whole pack
+            return _Reported()
+        doubts: tuple[str, ...] = ()
+        full_mah = snapshot.full_mah
+        mah = snapshot.remaining_mah
+        pct = snapshot.soc_pct
+        rated_mah = self._capacity_as / 3.6
+        most_mah = MAX_FULL_FRAC * rated_mah if self._rated else MAX_UNRATED_MAH
+        if full_mah is not None and full_mah > most_mah:
+            doubts = (f"full charge {full_mah:.0f} mAh > {most_mah:.0f} mAh",)
+            full_mah = None
+        charge = None
+        if mah is not None and full_mah is not None and 0.0 < full_mah >= mah * _MIN_FULL_FRAC:
+            charge = GaugeCharge(mah * 3.6, full_mah * 3.6)
+        frac = None if pct is None else pct / 100.0
+        if frac is None and charge is not None:
+            frac = charge.remaining_as / charge.full_as
+        return _Reported(full_mah, charge, frac, doubts)
 
     def _kind(
         self, before: GaugeEvidence, full_mah: float | None
