@@ -135,9 +135,9 @@ def _safety_rows() -> list[list[str]]:
 
 
 def _mutation() -> Iterator[str]:
-    yield "A mutant is the room's code changed in one place by an operator of cosmic-ray; it is *noticed* if a test of the room that runs the line"
+    yield "A mutant is the room's code changed in one place by an operator of cosmic-ray. It is *noticed* if a test of the room that runs the line"
     yield "fails. `python -m benchmarks.mutation_score ROOM` draws places by a seed and defines each column. Tests of more than half a second and cases of"
-    yield "tests with parameters beyond a second are left out, so that a score is a lower bound for the whole suite. Goal:"
+    yield "tests with parameters beyond a second are left out. A score is therefore a lower bound for the whole suite. Goal:"
     yield f"{MUTANTS} mutants a room, {SCORE_PCT:.0f} % noticed. *Control*: unchanged programs that went the same way, none of which may fail."
     yield ""
     found = measured("mutation")

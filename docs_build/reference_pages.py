@@ -360,7 +360,7 @@ def _mavlink() -> Iterator[str]:
     yield "# MAVLink messages"
     yield ""
     yield from _paragraph(
-        "Every field that is sent, as the encoders of `mavlink_bridge/protocol/messages.py` fill it: of a "
+        "Every field that is sent, as the encoders of `mavlink_bridge/protocol/messages.py` fill it. The values are those of a "
         f"{_PACK.cells}S {_PACK.capacity_mah:g} mAh pack in flight, and of one of which nothing is known. "
         "The meaning of a field is that of [MAVLink's common messages](https://mavlink.io/en/messages/common.html); which component sends what, and when: [the vehicle](../service.md#the-vehicle)."
     )
