@@ -26,7 +26,6 @@ from dronebms.estimation.cell_model import (
     LOWEST,
     OFFSET,
     SIZE,
-    SLOW,
     Array,
     CellModel,
     CircuitState,
@@ -38,7 +37,7 @@ from dronebms.estimation.fit_rows import FitRows, FitSample
 from dronebms.estimation.flight_fit import Solution, drift_v_s, solved
 from dronebms.estimation.full_charge import full_charge_information
 from dronebms.estimation.least_squares import Prior
-from dronebms.estimation.lost_cells import Loss, LossWindow, Residual, lost_cells
+from dronebms.estimation.lost_cells import Loss, LossWindow, Residual, after_loss, lost_cells
 from dronebms.estimation.model_parameters import KNOTS_FRAC
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Sample, Second
 from dronebms.estimation.start_charge import RestVoltage, at_rest, start_charge
@@ -59,9 +58,6 @@ _ERRORS = 3  # readings in a row, so that a lone outlier does not count
 _OFFSET_KNOWN = 0.3  # of its usual standard deviation, just after a fit
 _DISAGREE_S = 15.0  # of rejected readings, after which the prior is widened
 _SETTLED = 6  # rows since a start, before which a fall of the voltage may be the circuit's error
-# standard deviations of a loss of parallel cells
-_SD_LOST = 0.25  # of the whole
-_SD_LOST_APART = 0.2  # of each parameter
 _NO_GAP = 0.0, 0.0  # at rest: nothing is known of it
 
 
@@ -497,18 +493,11 @@ class CellFit:
         self._begin()
 
     def _lose(self, lost: Loss) -> None:
-        """Continue with a group that lost parallel cells: less area, at the same charge."""
-        less = math.log(1.0 + lost.growth)
-        along = np.zeros(SIZE)
-        apart = np.zeros(SIZE)
-        along[[FAST, SLOW, CAPACITY]] = less, less, -less
-        apart[[FAST, SLOW, CAPACITY]] = less
-        self.x += along
-        self.P += _SD_LOST**2 * np.outer(along, along)
-        self.P += _SD_LOST_APART**2 * np.diag(apart**2)
+        """Continue with a group that lost parallel cells."""
+        self.x, self.P = after_loss(self.x, self.P, lost)
         self._filtered = self._filtered.over(1.0 + lost.growth)  # the polarisation does not step
         gap = self._solution.gap_after(self._used_frac())
-        gap[1] += less * lost.alone
+        gap[1] += math.log(1.0 + lost.growth) * lost.alone
         self._solution = changed(self._solution, gap=gap)
         self._set_offset(lost.before_v, self.model.parameters.sd_offset_v)
         self._has_lost = True

@@ -7,13 +7,14 @@ temperature or diffusion do not change as fast. The fall must be sudden, must la
 than a wrong resistance explains by the change of current.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from dronebms.estimation.cell_model import Array, CellModel
+from dronebms.estimation.cell_model import CAPACITY, FAST, SIZE, SLOW, Array, CellModel
 from dronebms.estimation.fit_rows import FitSample
 
 # readings, one a second
@@ -31,6 +32,9 @@ _SCATTER = 0.25
 _TREND = 0.2
 _WRONG_OHM = 0.5  # share by which the resistance may be wrong
 _EXPLAINED = 0.3  # of the fall, at most, by that share of the change of current
+# standard deviations of the loss
+_SD_WHOLE = 0.25  # of all three parameters together
+_SD_EACH = 0.2  # of each
 _ALONE = 0.5  # of the fall, in the gap to the median cell: a single group
 
 
@@ -109,3 +113,14 @@ def lost_cells(recent: Sequence[Residual]) -> Loss | None:
         return None
     alone = after_above_v - before_above_v > _ALONE * fall_v
     return Loss(min(growth, _HALF), before_v, alone)
+
+
+def after_loss(x: Array, covariance: Array, lost: Loss) -> tuple[Array, Array]:
+    """(State vector, covariance) of the group after a loss: less area, at the same charge."""
+    less = math.log(1.0 + lost.growth)
+    along = np.zeros(SIZE)
+    apart = np.zeros(SIZE)
+    along[[FAST, SLOW, CAPACITY]] = less, less, -less
+    apart[[FAST, SLOW, CAPACITY]] = less
+    widened = covariance + _SD_WHOLE**2 * np.outer(along, along)
+    return x + along, widened + _SD_EACH**2 * np.diag(apart**2)
