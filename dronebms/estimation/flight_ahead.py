@@ -14,11 +14,8 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.cell_estimate import CellEstimate
 from dronebms.estimation.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.load_forecast import LoadAhead
-from dronebms.estimation.mission_ahead import (
-    MissionAhead,
-    MissionForecast,
-    MissionState,
-)
+from dronebms.estimation.mission_ahead import MissionAhead, MissionState
+from dronebms.estimation.mission_forecast import MissionForecast
 from dronebms.estimation.motion_power import LearnedMotion, MotionPower, MotionPowerState
 from dronebms.estimation.reach import LANDING_RESERVE_FRAC, Z_90, available, charge_as, verdict
 from dronebms.estimation.return_home import NO_LOAD, ReturnEstimate, ReturnHome, ReturnHomeState

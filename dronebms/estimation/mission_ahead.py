@@ -7,30 +7,25 @@ end the power is known and no landing. Joules of the pack, seconds.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.flight_legs import Conditions, Leg, NoWayError
-from dronebms.estimation.mission_legs import EndlessError, Flown, mission_legs
+from dronebms.estimation.flight_legs import Conditions, NoWayError
+from dronebms.estimation.mission_forecast import MissionForecast
+from dronebms.estimation.mission_tail import Indices, Tail, Walk
 from dronebms.estimation.motion_power import Array, LegTable, MotionPower
 from dronebms.estimation.positions import Position, offset, position_of
-from dronebms.estimation.return_destination import ALONG_MISSION, destination
-from dronebms.estimation.return_way import conditions, way, ways_along
+from dronebms.estimation.return_way import conditions
 from smartbattery.values import changed
-
-Indices: TypeAlias = npt.NDArray[np.intp]
 
 # steps of the wind
 _WIND_M_S = 0.5
 _WIND_DEG = 10.0
 _ARRIVED_M = 5.0  # from an item: its hold has begun
-_ROUND_S = 60.0
 _LANDED_S = 60.0  # after a landing the mission is the one that has been flown, then the next one
 _FLOWN = (ItemKind.TAKEOFF, ItemKind.WAYPOINT, ItemKind.LOITER, ItemKind.LAND, ItemKind.DELAY)
 
@@ -46,55 +41,6 @@ class MissionState:
     flown_s: float | None = None  # time of the last second in flight
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MissionForecast:
-    """Forecast of the rest of a mission."""
-
-    spans_s: Array  # of its legs, in order
-    legs_j: Array
-    sd: float  # relative, of the whole energy
-    reach_j: tuple[tuple[int, float], ...]  # (item, energy to it and from there home)
-    repeated: int = 0  # legs at its end that are flown again and again
-    endless: str | None = None  # why it does not end: its power is known, and no landing
-
-    @property
-    def span_s(self) -> float:
-        """Time until the landing."""
-        return float(self.spans_s.sum())
-
-    @property
-    def total_j(self) -> float:
-        """Energy until the landing."""
-        return float(self.legs_j.sum())
-
-    def power_w(self, horizon_s: float) -> float:
-        """Mean power over a horizon of a second or more; after the landing of the whole mission."""
-        horizon_s = max(horizon_s, 1.0)  # 0 at the end of the pack
-        ends_s = np.concatenate([[0.0], np.cumsum(self.spans_s)])
-        ends_j = np.concatenate([[0.0], np.cumsum(self.legs_j)])
-        round_s = float(ends_s[-1] - ends_s[-1 - self.repeated])
-        if horizon_s < ends_s[-1]:
-            energy_j = float(np.interp(horizon_s, ends_s, ends_j))
-        elif round_s > 0.0 and math.isfinite(horizon_s):
-            round_j = float(ends_j[-1] - ends_j[-1 - self.repeated])
-            rounds, rest_s = divmod(horizon_s - float(ends_s[-1]), round_s)
-            begun_s = float(ends_s[-1 - self.repeated]) + rest_s
-            begun_j = float(np.interp(begun_s, ends_s, ends_j)) - float(ends_j[-1]) + round_j
-            energy_j = float(ends_j[-1]) + rounds * round_j + begun_j
-        else:
-            return float(ends_j[-1] / ends_s[-1])
-        return energy_j / horizon_s
-
-    def last_home_item(self, energy_j: float) -> int | None:
-        """The last item from which home is reached with an energy, if all earlier ones are."""
-        last = None
-        for number, need_j in self.reach_j:
-            if need_j > energy_j:
-                break
-            last = number
-        return last
-
-
 @dataclass(frozen=True, slots=True)
 class MissionAnswer:
     """A forecast, or why there is none: what is missing, `None` without a mission."""
@@ -103,133 +49,12 @@ class MissionAnswer:
     missing: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Tail:
-    """Legs after the item that is flown to, and from each item home; they change seldom."""
-
-    key: object
-    table: LegTable
-    numbers: tuple[int, ...]  # items with legs, the first one included
-    ends: tuple[int, ...]  # legs of the tail until each of them has ended
-    homes: LegTable  # legs of the returns from them
-    parts: Indices  # of the legs in `homes`: first one and end of each return
-    repeated: int = 0  # legs at its end that are flown again and again
-    endless: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """A mission from where the vehicle is."""
-
-    plan: FlightPlan
-    first: int
-    here: Position
-    vehicle: VehicleState
-    motion: MotionPower
-    at: Conditions
-    jumps: tuple[tuple[int, int], ...]
-
-    @property
-    def key(self) -> object:
-        """What the legs after the first item depend on."""
-        vehicle = self.vehicle
-        home = vehicle.home_lat_deg, vehicle.home_lon_deg, vehicle.home_alt_m
-        fastest_m_s = round(self.motion.fastest_m_s) if self.plan.returns is None else 0
-        items = self.plan.items or ()
-        is_return = self.first < len(items) and items[self.first].kind is ItemKind.RETURN
-        here = (self.here, vehicle.landing) if is_return else None  # there it begins
-        return self.plan, self.first, self.jumps, self.at, home, fastest_m_s, here
-
-    def items(self, held_s: float = 0.0) -> Iterator[Flown]:
-        """The items, the first of which has held for some time."""
-        plan = _held(self.plan, self.first, held_s)
-        return mission_legs(plan, self.first, self.here, self.vehicle, self.at, dict(self.jumps))
-
-    def present(self, held_s: float) -> Flown | None:
-        """The item that is flown to, which has held for some time; None if nothing is flown."""
-        try:
-            return next(self.items(held_s), None)
-        except EndlessError:
-            return None
-
-    def tail(self) -> _Tail:
-        """The legs after the first item, and from each item home as far as the wind allows it."""
-        legs: list[Leg] = []
-        homes: list[Leg] = []
-        along: dict[int, tuple[int, int]] | None = None
-        numbers: list[int] = []
-        ends: list[int] = []
-        parts: list[tuple[int, int]] = []
-        last = self.here
-        landed = False
-        after = self.first
-        items, repeated, endless = self._flown()
-        returns = self.plan.returns
-        if endless is None and returns is not None and returns.to in ALONG_MISSION:
-            homes, along = ways_along(self.vehicle, self.motion, self.at)
-        for index, flown in enumerate(items):
-            legs += flown.legs if index else ()
-            last = flown.end
-            landed = flown.lands
-            after = flown.number + 1
-            if not flown.legs or landed or endless is not None:
-                continue
-            if along is None:
-                back = self._home_from(flown)
-                part = len(homes), len(homes) + len(back)
-                homes += back
-            elif flown.number in along:
-                part = along[flown.number]
-            else:  # it has no place of its own
-                continue
-            parts.append(part)
-            numbers.append(flown.number)
-            ends.append(len(legs))
-        if endless is None:
-            legs += () if landed else self._home(last, after)
-        elif repeated == 0:  # round and round at one place
-            legs.append(Leg(_ROUND_S, self.at.wind_m_s, 0.0, self.at.on_wing))
-            repeated = 1
-        return _Tail(
-            key=self.key,
-            table=LegTable(legs),
-            numbers=tuple(numbers),
-            ends=tuple(ends),
-            homes=LegTable(homes),
-            parts=np.array(parts, np.intp).reshape(-1, 2),
-            repeated=repeated,
-            endless=endless,
-        )
-
-    def _flown(self) -> tuple[list[Flown], int, str | None]:
-        """(Items, legs at their end that are repeated, why the mission does not end)."""
-        items = []
-        try:
-            for flown in self.items():
-                items.append(flown)  # noqa: PERF402 - those before the error count
-        except EndlessError as error:
-            newest = items[len(items) - error.repeated :]
-            return items, sum(len(flown.legs) for flown in newest), str(error)
-        return items, 0, None
-
-    def _home_from(self, flown: Flown) -> tuple[Leg, ...]:
-        """Legs home from an item; an endless one where the wind is too strong."""
-        try:
-            return self._home(flown.end, flown.number + 1)
-        except NoWayError:
-            return (Leg(math.inf),)
-
-    def _home(self, here: Position, item: int) -> tuple[Leg, ...]:
-        to = destination(here, self.vehicle, item)
-        return way(here, to, self.vehicle, self.motion, self.at)
-
-
 class MissionAhead:
     """Stage: the mission of one flight; `state` to continue from."""
 
     def __init__(self, state: MissionState = MissionState()) -> None:
         self._state = state
-        self._tail: _Tail | None = None
+        self._tail: Tail | None = None
         self._items: tuple[MissionItem, ...] | None = None  # of the last update
 
     def state(self) -> MissionState:
@@ -274,7 +99,7 @@ class MissionAhead:
             here = changed(here, up_m=0.0)
         first = min(vehicle.mission_item or 0, len(plan.items) - 1) if flown else 0
         self._follow(now_s, plan, first, here, vehicle)
-        walk = _Walk(
+        walk = Walk(
             plan=plan,
             first=first,
             here=here,
@@ -315,7 +140,7 @@ class MissionAhead:
             state = changed(state, since_s=now_s, arrived=away_m < _ARRIVED_M)
         self._state = state
 
-    def _forecast(self, walk: _Walk, held_s: float, unknown_w: float | None) -> MissionAnswer:
+    def _forecast(self, walk: Walk, held_s: float, unknown_w: float | None) -> MissionAnswer:
         present = walk.present(held_s)
         if self._tail is None or self._tail.key != walk.key:
             self._tail = walk.tail()
@@ -363,16 +188,6 @@ def _missing(
     if plan.speeds.cruise_m_s is None:
         return "speed of missions"
     return "present mission item" if flown and vehicle.mission_item is None else None
-
-
-def _held(plan: FlightPlan, first: int, for_s: float) -> FlightPlan:
-    """The plan with the rest of the hold of an item."""
-    items = plan.items or ()
-    item = items[first]
-    if not item.hold_s or for_s <= 0.0:
-        return plan
-    rest = changed(item, hold_s=max(item.hold_s - for_s, 0.0))
-    return changed(plan, items=(*items[:first], rest, *items[first + 1 :]))
 
 
 def _rounded(at: Conditions) -> Conditions:

@@ -9,12 +9,8 @@ import pytest
 
 from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, ReturnTo, Speeds
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.mission_ahead import (
-    MissionAhead,
-    MissionAnswer,
-    MissionForecast,
-    MissionState,
-)
+from dronebms.estimation.mission_ahead import MissionAhead, MissionAnswer, MissionState
+from dronebms.estimation.mission_forecast import MissionForecast
 from dronebms.estimation.motion_power import MotionPower
 from dronebms.estimation.return_home import ReturnHome
 from tests.estimation.flights_ahead import (
