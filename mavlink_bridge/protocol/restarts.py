@@ -21,6 +21,7 @@ _AHEAD_MS = 600_000.0
 _SPEED_UP = 100.0
 _PAUSE_S = 3.0  # without a heartbeat
 UNKNOWN_S = 2.0  # GLOBAL_POSITION_INT is requested twice a second
+_TIMES = 1 << 32  # of 32 bits
 _SAME_S = 3.0  # in which several messages show the same restart
 
 
@@ -34,7 +35,8 @@ class _BootTime:
     def goes_on(self, boot_ms: int, now_s: float) -> bool:
         """Whether a later time is of the same run of the autopilot."""
         most_ms = _AHEAD_MS + 1000.0 * _SPEED_UP * (now_s - self.at_s)
-        return -_LATE_MS <= boot_ms - self.boot_ms <= most_ms
+        ahead_ms = (boot_ms - self.boot_ms + _LATE_MS) % _TIMES - _LATE_MS
+        return ahead_ms <= most_ms
 
 
 class RestartWatch:

@@ -78,6 +78,26 @@ def test_a_time_far_ahead_counts_with_the_second_one_and_is_no_restart(
     assert watch.count == 0
 
 
+@pytest.mark.parametrize("first_ms", [(1 << 32) - 400, (1 << 32) - 1, (1 << 32) - 90_000])
+def test_a_time_that_begins_again_after_its_32_bits_is_no_restart(first_ms: int) -> None:
+    """After 49.7 days without a restart; a message that was overtaken comes in between."""
+    watch = running(first_ms)
+    for step in range(1, 200):
+        boot_ms = first_ms + 1000 * step
+        for late_ms in (0, 700, 0):
+            sent_ms = (boot_ms - late_ms) % (1 << 32)
+            assert not watch.receive(position(sent_ms), 100.0 + step)
+            assert not watch.is_open(100.0 + step)
+    assert watch.count == 0
+
+
+def test_a_restart_shortly_before_the_end_of_the_32_bits_is_one() -> None:
+    watch = running((1 << 32) - 30_000_000)
+    assert not watch.receive(position(1_000), 101.0)
+    assert watch.receive(position(2_000), 102.0)
+    assert watch.count == 1
+
+
 def test_both_messages_with_a_time_show_one_restart() -> None:
     watch = running()
     watch.receive(clock(100_000), 100.0)
