@@ -41,6 +41,7 @@ class VehicleState:
     vehicle_class: str | None = None  # firmware and airframe; None also if no action is possible
     mode_age_s: float | None = None  # since the first heartbeat in this mode
     landing: bool | None = None  # in any mode, also by a mission or at the end of a return
+    on_ground: bool | None = None  # as the autopilot detects it, also while armed
     terminated: bool | None = None  # flight termination, or a crash found by the autopilot
     on_wing: bool | None = None  # a plane, or a VTOL in forward flight
     plan: FlightPlan | None = None  # does not expire

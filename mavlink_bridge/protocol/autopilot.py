@@ -178,10 +178,8 @@ class Autopilot:
 
     def airborne(self, now_s: float) -> bool | None:
         """Whether it reports that it is not on the ground; `None` if it does not know."""
-        state = self._fresh("EXTENDED_SYS_STATE", now_s)
-        if state is None or state.landed_state == mavlink.MAV_LANDED_STATE_UNDEFINED:
-            return None
-        return bool(state.landed_state != mavlink.MAV_LANDED_STATE_ON_GROUND)
+        on_ground = _on_ground(self._fresh("EXTENDED_SYS_STATE", now_s))
+        return None if on_ground is None else not on_ground
 
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         """Store a message of the followed autopilot; return whether it is one."""
@@ -258,6 +256,7 @@ class Autopilot:
             mode_age_s=mode_age_s,
             terminated=terminated,
             landing=_landing(self._fresh("EXTENDED_SYS_STATE", now_s)),
+            on_ground=_on_ground(self._fresh("EXTENDED_SYS_STATE", now_s)),
             on_wing=_on_wing(heartbeat, self._fresh("EXTENDED_SYS_STATE", now_s)),
             mission_item=_mission_item(self._fresh("MISSION_CURRENT", now_s)),
         )
@@ -318,6 +317,13 @@ def _landing(message: mavlink.MAVLink_message | None) -> bool | None:
     if message is None or message.landed_state == mavlink.MAV_LANDED_STATE_UNDEFINED:
         return None
     return bool(message.landed_state == mavlink.MAV_LANDED_STATE_LANDING)
+
+
+def _on_ground(message: mavlink.MAVLink_message | None) -> bool | None:
+    """Whether it stands on the ground, `None` if it does not know."""
+    if message is None or message.landed_state == mavlink.MAV_LANDED_STATE_UNDEFINED:
+        return None
+    return bool(message.landed_state == mavlink.MAV_LANDED_STATE_ON_GROUND)
 
 
 def _on_wing(

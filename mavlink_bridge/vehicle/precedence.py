@@ -86,12 +86,25 @@ def _failsafe_waits(vehicle: VehicleState) -> bool:
     return waits and age_s is not None and age_s < _FAILSAFE_DELAY_S
 
 
+def _flies(do: ActionKind, vehicle: VehicleState) -> bool:
+    """Whether a vehicle that stands on the ground may fly by an action, or its pilot by ending it.
+
+    ArduPlane begins its approach or returns. A copter stays where it is in RTL (ArduPilot
+    `is_disarmed_or_landed`, PX4 `RtlDirect::getActivationLandState`), but the mode in which its
+    pilot takes off then would count as one that overrides the command, for the whole flight. LAND
+    alone ends on the ground, by disarming.
+    """
+    return do is ActionKind.RETURN or (
+        do is ActionKind.LAND and vehicle.vehicle_class in _PLANES
+    )
+
+
 def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = None) -> str | None:
     """Reason against a command to the vehicle in its present state, `None` if there is none.
 
     A command never replaces an action of the vehicle that is as urgent, its own or a pilot's, or
     the mode that a pilot has chosen after our command. Nothing is sent to a vehicle that is
-    disarmed or without a fresh heartbeat.
+    disarmed or without a fresh heartbeat, and nothing that flies to one that stands on the ground.
     """
     age_s = vehicle.heartbeat_age_s
     doing = activity(vehicle, sent)
@@ -104,6 +117,7 @@ def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = No
         (vehicle.mode is None and (do < ActionKind.LAND or row is None), "flight mode is unknown"),
         (vehicle.terminated is True, "flight is terminated"),
         (sent is not None and sent.overridden, "pilot has chosen another mode"),
+        (vehicle.on_ground is True and _flies(do, vehicle), "vehicle is on the ground"),
         (absent, f"not possible on {vehicle.vehicle_class}"),
         (doing is ActionKind.LAND, "vehicle is landing"),
         (vehicle.mode in EVASIVE_MODES and do < ActionKind.LAND, "vehicle avoids traffic"),

@@ -58,6 +58,7 @@ class FakeVehicle:
         self.resets: list[tuple[float, float]] = []  # BATTERY_RESET: monitors, percent
         self.reset_result: int | None = 0  # None: no answer
         self.boot_ms = 0  # 0: its messages have no time since boot
+        self.landed_state: int | None = None  # MAV_LANDED_STATE; None: it sends none
         self.loses_answers = False
         self.complies = self.sends_heartbeats = self.answers = True
         self.scripted = False
@@ -101,6 +102,8 @@ class FakeVehicle:
             boot_ms = self.boot_ms
             self.boot_ms += 1000 if boot_ms else 0
             self.emit(mavlink.MAVLink_global_position_int_message(boot_ms, 1, 1, 0, 0, *v_cm_s, 0))
+            if self.landed_state is not None:
+                self.emit(mavlink.MAVLink_extended_sys_state_message(0, self.landed_state))
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat."""

@@ -316,6 +316,9 @@ def test_the_landed_state_is_read(
     assert bench.autopilot.airborne(0.0) is None
     bench.at(0.0, mavlink.MAVLink_extended_sys_state_message(0, landed))
     assert bench.autopilot.airborne(0.0) is airborne
+    on_ground = None if airborne is None else not airborne
+    assert bench.autopilot.state(0.0).on_ground is on_ground
+    assert bench.autopilot.state(3.1).on_ground is None
     assert bench.autopilot.state(0.0).landing is landing
 
 

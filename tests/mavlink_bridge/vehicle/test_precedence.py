@@ -51,6 +51,26 @@ def test_no_command_is_sent_to_a_vehicle_that_is(
     assert reason in decision.reason
 
 
+@pytest.mark.parametrize("on_ground", [True, False, None])
+@pytest.mark.parametrize(
+    ("vehicle_class", "refused"),
+    [
+        ("ArduCopter", {ActionKind.RETURN}),
+        ("PX4 multirotor", {ActionKind.RETURN}),
+        ("PX4 fixed wing", {ActionKind.RETURN}),
+        ("ArduPlane", {ActionKind.RETURN, ActionKind.LAND}),
+        ("QuadPlane", {ActionKind.RETURN, ActionKind.LAND}),
+    ],
+)
+def test_an_armed_vehicle_on_the_ground_is_commanded_nothing_that_flies(
+    vehicle_class: str, refused: set[ActionKind], *, on_ground: bool | None
+) -> None:
+    vehicle = replace(FLYING, vehicle_class=vehicle_class, mode="GUIDED", on_ground=on_ground)
+    for do in COMMANDS:
+        expected = "vehicle is on the ground" if on_ground and do in refused else None
+        assert refusal(do, vehicle) == expected
+
+
 @pytest.mark.parametrize("do", COMMANDS)
 def test_in_a_mode_that_no_table_has_only_what_is_most_urgent_is_sent(do: ActionKind) -> None:
     other = in_mode(None)

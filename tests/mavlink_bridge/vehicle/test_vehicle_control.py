@@ -25,6 +25,7 @@ from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
     COPTER,
+    GUIDED,
     LAND,
     LOITER,
     MODES,
@@ -95,6 +96,36 @@ def test_a_mode_is_commanded_once_and_read_back(
     flight.fly(20.0)
     assert vehicle.commands == [(number, 0)]
     assert f"{requested.action.do.name}: {requested.because.replace('_', ' ')}" in flight.texts()
+
+
+def test_a_return_that_is_due_on_the_ground_waits_for_the_flight_and_its_pilot_overrides_nothing(
+    tmp_path: Path,
+) -> None:
+    vehicle = FakeVehicle()
+    vehicle.mode = LOITER
+    vehicle.landed_state = mavlink.MAV_LANDED_STATE_ON_GROUND
+    flight = flying(tmp_path, vehicle)
+    flight.requests = (HOME,)
+    flight.fly(20.0)
+    assert vehicle.commands == []
+    assert [text for text in flight.texts() if text.startswith("RETURN")] == [
+        "RETURN: vehicle is on the ground"
+    ]
+    vehicle.mode = GUIDED  # in which the pilot takes off
+    flight.fly(3.0)
+    vehicle.landed_state = mavlink.MAV_LANDED_STATE_IN_AIR
+    flight.fly(10.0)
+    assert vehicle.commands == [(20, 0)]
+    assert not [text for text in flight.texts() if "pilot" in text]
+
+
+def test_a_landing_that_is_due_on_the_ground_disarms_a_copter(tmp_path: Path) -> None:
+    vehicle = FakeVehicle()
+    vehicle.landed_state = mavlink.MAV_LANDED_STATE_ON_GROUND
+    flight = flying(tmp_path, vehicle)
+    flight.requests = (DOWN,)
+    flight.fly(5.0)
+    assert vehicle.commands == [(21, 0)]
 
 
 def test_without_vehicle_control_nothing_is_sent() -> None:
