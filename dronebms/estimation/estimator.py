@@ -148,7 +148,8 @@ class Estimator:
         ends = stages.time_to_empty
         plan = None
         if sample.second is not None:
-            plan = ahead.plan(sample.second, vehicle, stages.load.forecast_w)
+            flight_w = stages.load.flight_w(ends.horizon_s)
+            plan = ahead.plan(sample.second, vehicle, flight_w)
         load = stages.load.update(sample, cell.degc, ends.horizon_s, plan)
         remaining = ends.update(sample, cell, alone, load, gauge)
         if plan is not None:

@@ -109,19 +109,20 @@ class FlightAhead:
         return self._motion.learned()
 
     def plan(
-        self, second: Second, vehicle: VehicleState, last_w: float | None
+        self, second: Second, vehicle: VehicleState, flight_w: float | None
     ) -> MissionForecast | None:
         """Take in a second; the rest of the mission.
 
         Args:
             second: of this update.
             vehicle: its state.
-            last_w: power that was forecast last; None without a load.
+            flight_w: mean power ahead by the flight so far, for motions of which nothing is
+                known; None without a load.
         """
         now_s = second.mean.t_s
-        if last_w is not None:
+        if flight_w is not None:
             self._motion.update(now_s, second.span_s, second.power_w, vehicle)
-        answer = self._mission.update(now_s, vehicle, self._motion, last_w)
+        answer = self._mission.update(now_s, vehicle, self._motion, flight_w)
         if answer.forecast is None:
             self._estimate = MissionEstimate(missing=answer.missing)
         return answer.forecast  # to be judged

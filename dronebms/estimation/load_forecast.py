@@ -183,11 +183,6 @@ class LoadForecast:
         return hover_w if hover_w > _HOVER_RATIO * expected_w else None
 
     @property
-    def forecast_w(self) -> float | None:
-        """The power that was forecast last, None without a load."""
-        return None if self._ahead is None else self._ahead.power_w
-
-    @property
     def present(self) -> bool:
         """Whether there is a load to forecast from."""
         return self._is_present(self._power.time_s, self._power.off_w)
@@ -229,6 +224,10 @@ class LoadForecast:
             block_s=block_s,
             blocks=blocks,
         )
+
+    def flight_w(self, horizon_s: float) -> float | None:
+        """Mean power over a horizon by the flights alone, without a plan; None without a load."""
+        return self.mean_power(horizon_s)[0] if self.present else None
 
     def mean_power(self, horizon_s: float) -> tuple[float, float]:
         """(Mean power in watts, its relative standard deviation) over a horizon."""

@@ -93,6 +93,20 @@ def test_the_time_left_follows_the_power_of_the_mission() -> None:
     assert high_s - low_s < free.remaining_high_s - free.remaining_low_s
 
 
+def test_the_first_second_of_a_load_is_not_the_power_of_the_whole_mission() -> None:
+    """Until the motions of a vehicle are known, a mission takes the power of the flight so far."""
+    plan = flying(AWAY, waypoint(9.0), LAND)
+    missions, free = Estimator(FACTS), Estimator(FACTS)
+    for t in range(18):
+        current_a = 10.0 if t > 1 else 1.5  # the motors start within the first second of the load
+        read = look(float(t), 4.15 - 0.003 * current_a, current_a)
+        mission = missions.update(read, plan)
+        alone = free.update(read, AWAY)
+        if t > 5:
+            assert mission.remaining_s == pytest.approx(alone.remaining_s, rel=0.1)
+            assert mission.mission_needs_mah is not None
+
+
 def test_a_mission_without_an_end_has_a_time_left_and_no_verdict() -> None:
     estimator = Estimator(FACTS)
     loiters = flying(AWAY, MissionItem(ItemKind.LOITER, hold_s=None))
