@@ -94,9 +94,7 @@ def _flies(do: ActionKind, vehicle: VehicleState) -> bool:
     pilot takes off then would count as one that overrides the command, for the whole flight. LAND
     alone ends on the ground, by disarming.
     """
-    return do is ActionKind.RETURN or (
-        do is ActionKind.LAND and vehicle.vehicle_class in _PLANES
-    )
+    return do is ActionKind.RETURN or (do is ActionKind.LAND and vehicle.vehicle_class in _PLANES)
 
 
 def refusal(do: ActionKind, vehicle: VehicleState, sent: SentCommand | None = None) -> str | None:
