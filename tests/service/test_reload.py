@@ -135,7 +135,7 @@ def test_a_battery_that_rejects_the_new_limits_leaves_the_others_as_they_were(
         raise ConfigError("limit 'cell_sag' contradicts the pack")
 
     before = running.rules()
-    monkeypatch.setattr(running.service._pipelines[1], "limits", fails)
+    monkeypatch.setattr(running.service._pipelines[1], "_limits_with", fails)
     running.reload(NEW)
     assert running.rules() == before
 
