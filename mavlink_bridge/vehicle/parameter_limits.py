@@ -143,7 +143,7 @@ class ParameterLimiter:
     def __init__(self, parameters: Parameters, folder: Path) -> None:
         """Use the parameters of the vehicle, and a folder for their original values."""
         self._parameters = parameters
-        self._saved = SavedParameters(folder, "limits")
+        self._saved = SavedParameters(folder, "limits", _MOST)
         self._read_s: float | None = None
         self._looked_s: dict[str, float] = {}  # when values that are not saved were read
         self._ended_s: float | None = None

@@ -8,6 +8,9 @@ A system id is no identity: most vehicles have 1. A file also has the unique id 
 autopilot sends one; its values are restored on that board alone, and are used once the id has been
 received. The values of another board are put aside, and come back with it.
 
+What a file has is set on the vehicle: a name that is not of its kind, or a value that no vehicle
+has, is damage, and nothing of that file is set.
+
 A file is a JSON object: `format` (1), `values` by parameter name and, since 0.2, `uid`. The format
 only grows: later versions add keys and read every earlier file, also one without `format`, which
 holds the values alone.
@@ -15,7 +18,7 @@ holds the values alone.
 
 import json
 import logging
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,12 +57,14 @@ class SavedParameters:
     Args:
         folder: of the files.
         kind: of the values, a part of the file name.
+        most: the names of this kind, and the greatest value of each; the least is 0.
     """
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, most: Mapping[str, float]) -> None:
         self.values: dict[str, float] = {}
         self._folder = folder
         self._kind = kind
+        self._most = most
         self._path = folder  # file of the followed vehicle
         self._uid: str | None = None  # of its board
         self._damaged = False
@@ -74,12 +79,12 @@ class SavedParameters:
             return
         self._path = path
         self._uid = uid
-        found = _read(path)
+        found = self._read(path)
         if uid is not None and found is not None:
             if found.uid not in (None, uid):
                 self._put_aside(path.with_name(_ASIDE.format(*address, found.uid)), found)
             self._come_back(path.with_name(_ASIDE.format(*address, uid)))
-            found = _read(path)
+            found = self._read(path)
         self._damaged = found is None
         found = found or _File({})
         self._is_doubtful = found.uid not in (None, uid)
@@ -112,6 +117,16 @@ class SavedParameters:
             pass  # the next start restores the same values again
         self.values = {}
 
+    def _read(self, path: Path) -> _File | None:
+        """Content of a file, without values if there is none, `None` if it is damaged."""
+        try:
+            return _content_of(json.loads(read_bytes(path)), self._most)
+        except FileNotFoundError:
+            return _File({})
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            _log.error("%s cannot be read; check the limits of the vehicle: %s", path, error)
+            return None
+
     def _identity(self) -> dict[str, str]:
         return {} if self._uid is None else {"uid": self._uid}
 
@@ -131,18 +146,7 @@ class SavedParameters:
             _log.error("%s cannot be moved: %s", source, error)
 
 
-def _read(path: Path) -> _File | None:
-    """Content of a file, without values if there is none, `None` if it is damaged."""
-    try:
-        return _content_of(json.loads(read_bytes(path)))
-    except FileNotFoundError:
-        return _File({})
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        _log.error("%s cannot be read; check the limits of the vehicle: %s", path, error)
-        return None
-
-
-def _content_of(content: Any) -> _File:  # noqa: ANN401 - any JSON
+def _content_of(content: Any, most: Mapping[str, float]) -> _File:  # noqa: ANN401 - any JSON
     found = content
     uid = None
     if isinstance(content, dict) and "format" in content:
@@ -151,8 +155,9 @@ def _content_of(content: Any) -> _File:  # noqa: ANN401 - any JSON
     if not isinstance(found, dict):
         raise TypeError("no values by name")
     values = {str(name): float(value) for name, value in found.items()}
-    if not all(map(math.isfinite, values.values())):
-        raise ValueError("a value is not finite")
+    for name, value in values.items():
+        if not 0.0 <= value <= most.get(name, -1.0):  # nan too
+            raise ValueError(f"{name} {value:g} is not the value of a vehicle")
     if uid is not None and not (isinstance(uid, str) and uid.isalnum()):  # part of a file name
         raise TypeError("no unique id")
     return _File(values, uid)

@@ -78,7 +78,9 @@ class SpeedCommand:
     def __init__(self, parameters: Parameters, folder: Path) -> None:
         """Use the parameters of the vehicle, and a folder for its original speeds."""
         self._parameters = parameters
-        self._saved = SavedParameters(folder, "speeds")
+        self._saved = SavedParameters(
+            folder, "speeds", dict.fromkeys([row.by for row in SPEEDS], _MOST_M_S)
+        )
         self._phases: dict[str, _Phase] = {}
         self._unanswered: tuple[_Phase, float] | None = None  # and the time of its command
         self._texts: list[str] = []

@@ -243,17 +243,20 @@ def _signed(folder: Path) -> set[int]:
 _VEHICLE = cast("Any", SimpleNamespace(kind=3, system_id=1, uid="a1"))
 
 
+_MOST = {f"P{one}": 9.0 for one in range(9)}
+
+
 def _save_parameters(folder: Path, promise: Promise) -> None:
     for run in range(2):
-        saved = SavedParameters(folder / "vehicle", "speed")
+        saved = SavedParameters(folder / "vehicle", "speed", _MOST)
         saved.follow(_VEHICLE)
         for number in range(run * 3, (run + 1) * 3):
-            if saved.save({f"P{one}": float(number) for one in range(9)}):
+            if saved.save(dict.fromkeys(_MOST, float(number))):
                 promise(number)
 
 
 def _saved_parameters(folder: Path) -> set[int]:
-    saved = SavedParameters(folder / "vehicle", "speed")
+    saved = SavedParameters(folder / "vehicle", "speed", _MOST)
     saved.follow(_VEHICLE)
     if saved._damaged:
         raise WrongStateError("damaged")

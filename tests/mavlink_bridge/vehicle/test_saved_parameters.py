@@ -13,6 +13,7 @@ from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 
 NAME = "vehicle-3-1-limits.json"
 VALUES = {"MOT_BAT_CURR_MAX": 90.0, "MOT_BAT_CURR_TC": 5.0}
+MOST = {"MOT_BAT_CURR_MAX": 1000.0, "MOT_BAT_CURR_TC": 60.0}
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def autopilot() -> Autopilot:
 
 
 def loaded(folder: Path, autopilot: Autopilot) -> SavedParameters:
-    saved = SavedParameters(folder, "limits")
+    saved = SavedParameters(folder, "limits", MOST)
     saved.follow(autopilot)
     return saved
 
@@ -69,6 +70,9 @@ def test_every_format_is_read(tmp_path: Path, autopilot: Autopilot, content: obj
     [
         "", "{", "[1]", "3", "null", '"format"', '{"A": "x"}', '{"A": NaN}', '{"A": null}',
         '{"format": 1}', '{"format": 1, "values": [1]}', '{"format": 1, "values": {"A": {}}}',
+        # names of no limit, and values of no vehicle
+        '{"ARMING_CHECK": 0}', '{"format": 1, "values": {"MOT_BAT_CURR_MAX": 90, "speed_m_s": 5}}',
+        '{"MOT_BAT_CURR_MAX": 1e6}', '{"MOT_BAT_CURR_MAX": -1}',
         "\x00", "[" * 100_000, '{"A": 1' + "0" * 400 + "}",
     ],
 )  # fmt: skip
