@@ -42,10 +42,10 @@ from benchmarks.scoring import (
 )
 from dronebms.core.errors import ConfigError
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.learned_pack import NOTHING_KNOWN, Keys, Known
+from dronebms.estimation.learning.learned_pack import NOTHING_KNOWN, Keys, Known
+from dronebms.estimation.learning.pack_memory import PackMemoryInRam, recall
 from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
-from dronebms.estimation.pack_memory import PackMemoryInRam, recall
 from smartbattery.snapshot import Snapshot
 
 TESTED = Path(__file__).parents[1] / "tests" / "data" / "flights"

@@ -36,8 +36,8 @@ from dronebms.dronecan.can_battery import CanBattery
 from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame
-from dronebms.estimation.learned_export import export_from_json
-from dronebms.estimation.learned_json import MALFORMED
+from dronebms.estimation.learning.learned_export import export_from_json
+from dronebms.estimation.learning.learned_json import MALFORMED
 from dronebms.flightlogs import FlightOptions, read_csv_log
 from dronebms.flightlogs.autopilot_logs import read_flight_log
 from dronebms.health.database import label_of, record_of

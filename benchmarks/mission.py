@@ -57,12 +57,17 @@ import numpy as np
 from dronebms.core.clock import VirtualClock
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.ahead.mission_ahead import MissionAhead
+from dronebms.estimation.learning.pack_memory import PackMemory, PackMemoryInRam
+from dronebms.estimation.learning.usual_power import (
+    FlightPower,
+    newest_motion,
+    usual_power,
+    with_flight,
+)
 from dronebms.estimation.load_forecast import LoadForecast
-from dronebms.estimation.mission_ahead import MissionAhead
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.motion_power import MotionPower
-from dronebms.estimation.pack_memory import PackMemory, PackMemoryInRam
-from dronebms.estimation.usual_power import FlightPower, newest_motion, usual_power, with_flight
+from dronebms.estimation.motion.motion_power import MotionPower
 from dronebms.monitoring.pipeline import Pipeline
 from sim.emulator.world import STEP_S, World, open_bus
 from sim.plant.atmosphere import standard_air_kg_m3

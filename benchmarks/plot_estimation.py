@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.estimate import Ours
 from benchmarks.scoring import FIRST_S, read_folder, run
-from dronebms.estimation.pack_memory import PackMemoryInRam
+from dronebms.estimation.learning.pack_memory import PackMemoryInRam
 
 _STEP = 10  # a point each ten seconds
 

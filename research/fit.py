@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.estimate import Ours, without_gauge
 from benchmarks.scoring import JUDGED_FRAC, Array, Judged, read_folder, run
+from dronebms.estimation.learning.pack_memory import PackMemoryInRam
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
-from dronebms.estimation.pack_memory import PackMemoryInRam
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 OFFSET_S = 40.0  # bounds the weight of the last seconds

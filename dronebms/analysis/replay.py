@@ -13,8 +13,8 @@ from dronebms.core.clock import OncePerSecond
 from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
-from dronebms.estimation.learned_pack import Keys
-from dronebms.estimation.pack_memory import PackMemory, ReplayedMemory, recall
+from dronebms.estimation.learning.learned_pack import Keys
+from dronebms.estimation.learning.pack_memory import PackMemory, ReplayedMemory, recall
 from dronebms.flightlogs import (
     NO_OPTIONS,
     FlightLog,

@@ -17,7 +17,7 @@ from dronebms.cli.exit_codes import DONE, FAILED, print_stderr
 from dronebms.core.errors import ConfigError
 from dronebms.core.number_format import printable, printable_lines
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemory, PackMemoryFolder
+from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemory, PackMemoryFolder
 from dronebms.flightlogs import FlightLog, FlightOptions
 from dronebms.recording.reading import is_recording
 

@@ -15,7 +15,7 @@ from dronebms.core.clock import known_date
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report
-from dronebms.estimation.pack_memory import UnchangedMemory
+from dronebms.estimation.learning.pack_memory import UnchangedMemory
 from dronebms.flightlogs import refuse_output
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import FlightDetector

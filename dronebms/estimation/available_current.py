@@ -6,8 +6,8 @@ Volts and amperes of one cell, seconds.
 
 import math
 
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_model import FAST, OFFSET, CircuitState
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_model import FAST, OFFSET, CircuitState
 
 
 def max_currents(

@@ -6,14 +6,20 @@ from dataclasses import dataclass, replace
 from dronebms.core.chemistry import LIHV, LIPO, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.cell_parameters import CellParameters
+from dronebms.estimation.cell.cell_parameters import CellParameters
 from dronebms.estimation.gauge_fusion import MAX_UNRATED_MAH
-from dronebms.estimation.interval_adaptation import Adaptation, mean_adaptation
-from dronebms.estimation.learned_pack import NOTHING_KNOWN, Keys, Known, LearnedPack, Recall
+from dronebms.estimation.learning.interval_adaptation import Adaptation, mean_adaptation
+from dronebms.estimation.learning.learned_pack import (
+    NOTHING_KNOWN,
+    Keys,
+    Known,
+    LearnedPack,
+    Recall,
+)
+from dronebms.estimation.learning.sister_packs import MAX_SISTERS, sister_prior
+from dronebms.estimation.learning.usual_power import UsualPower, newest_motion, usual_power
 from dronebms.estimation.model_parameters import ModelParameters
-from dronebms.estimation.motion_power import LearnedMotion
-from dronebms.estimation.sister_packs import MAX_SISTERS, sister_prior
-from dronebms.estimation.usual_power import UsualPower, newest_motion, usual_power
+from dronebms.estimation.motion.motion_power import LearnedMotion
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import Snapshot
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_model import (
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_model import (
     ACTIVATION,
     CAPACITY,
     CHARGE,

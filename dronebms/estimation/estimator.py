@@ -16,10 +16,10 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.pack_identity import is_same_pack, merged
 from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.cell_model import FAST, row_at_knots
-from dronebms.estimation.cell_parameters import CellParameters
+from dronebms.estimation.cell.cell_model import FAST, row_at_knots
+from dronebms.estimation.cell.cell_parameters import CellParameters
 from dronebms.estimation.connected_pack import ConnectedPack, connected_pack
-from dronebms.estimation.learned_pack import (
+from dronebms.estimation.learning.learned_pack import (
     MAX_FLIGHT_IDS,
     Keys,
     Learned,
@@ -27,16 +27,16 @@ from dronebms.estimation.learned_pack import (
     Recall,
     no_memory,
 )
-from dronebms.estimation.load_forecast import LoadForecast, planned_load
-from dronebms.estimation.model_parameters import FITTED, ModelParameters
-from dronebms.estimation.sampling import Reading, Sampling, SamplingState
-from dronebms.estimation.stages import MakeLoadForecast, Stages, StagesState, make_stages
-from dronebms.estimation.usual_power import (
+from dronebms.estimation.learning.usual_power import (
     FlightPower,
     newest_motion,
     usual_power,
     with_flight,
 )
+from dronebms.estimation.load_forecast import LoadForecast, planned_load
+from dronebms.estimation.model_parameters import FITTED, ModelParameters
+from dronebms.estimation.sampling import Reading, Sampling, SamplingState
+from dronebms.estimation.stages import MakeLoadForecast, Stages, StagesState, make_stages
 from smartbattery.registers import DESIGN
 from smartbattery.snapshot import UNIDENTIFIED, Identity, Snapshot
 

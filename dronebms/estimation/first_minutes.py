@@ -12,8 +12,8 @@ and the charge fades from `_FULL_S` on. Volts, ampere-seconds and watts as in `t
 import math
 from typing import NamedTuple
 
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_model import CAPACITY, CHARGE
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.time_bounds import open_voltage
 

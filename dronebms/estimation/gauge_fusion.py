@@ -14,12 +14,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import Array
+from dronebms.estimation.cell.cell_fit import CellFit
+from dronebms.estimation.cell.cell_model import Array
+from dronebms.estimation.cell.start_charge import GAUGE_TOLERANCE, REFUTED, STRAINED
 from dronebms.estimation.end_samples import EndSamples
 from dronebms.estimation.model_parameters import ModelParameters
 from dronebms.estimation.sampling import Reading, Sample
-from dronebms.estimation.start_charge import GAUGE_TOLERANCE, REFUTED, STRAINED
 from smartbattery.snapshot import Snapshot
 
 _MAX_LOG_ODDS = 4.0

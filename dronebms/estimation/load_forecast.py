@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from dronebms.estimation.learning.usual_power import UsualPower
 from dronebms.estimation.model_parameters import FITTED, ModelParameters
 from dronebms.estimation.sampling import Sample
-from dronebms.estimation.usual_power import UsualPower
 
 _NOW_TAU_S = 4.0
 _RECENT_TAU_S = 45.0

@@ -8,8 +8,8 @@ from typing import Self
 
 from dronebms.core.report import UNKNOWN_STATE, CellState, Estimate, PackState
 from dronebms.estimation.available_current import max_currents
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_model import (
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_model import (
     CAPACITY,
     CHARGE,
     CURVE_FROM,

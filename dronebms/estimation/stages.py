@@ -7,22 +7,22 @@ from dataclasses import dataclass, replace
 
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import LOAD_C, UNKNOWN_CAPACITY_AH, PackData
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_fit_state import CellFitState
-from dronebms.estimation.cell_gap import median_above_v
-from dronebms.estimation.cell_model import CellModel
-from dronebms.estimation.cell_parameters import CellParameters
-from dronebms.estimation.cell_states import CellStates, CellStatesState
+from dronebms.estimation.ahead.flight_ahead import FlightAhead, FlightAheadState
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_fit import CellFit
+from dronebms.estimation.cell.cell_fit_state import CellFitState
+from dronebms.estimation.cell.cell_gap import median_above_v
+from dronebms.estimation.cell.cell_model import CellModel
+from dronebms.estimation.cell.cell_parameters import CellParameters
+from dronebms.estimation.cell.cell_states import CellStates, CellStatesState
 from dronebms.estimation.connected_pack import ConnectedPack
-from dronebms.estimation.flight_ahead import FlightAhead, FlightAheadState
 from dronebms.estimation.gauge_fusion import GaugeEvidence, GaugeFusion
+from dronebms.estimation.learning.usual_power import UsualPower
 from dronebms.estimation.load_forecast import LoadForecast, LoadForecastState
 from dronebms.estimation.model_parameters import ModelParameters
 from dronebms.estimation.output_filters import OutputFilters, ShownCharge
 from dronebms.estimation.sampling import Reading, Sample, Second
 from dronebms.estimation.time_to_empty import TimeToEmpty, TimeToEmptyState
-from dronebms.estimation.usual_power import UsualPower
 from smartbattery.snapshot import Snapshot
 
 _MEAN_CHARGE = 0.5  # at which a cell has its mean voltage

@@ -19,9 +19,9 @@ Seconds, watts of the pack, volts and ampere-seconds of one cell.
 import math
 from dataclasses import dataclass
 
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
-from dronebms.estimation.cell_states import SD_GAUGE, WIDER
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_model import CAPACITY, CHARGE, CURVE_FROM, CURVE_STEPS
+from dronebms.estimation.cell.cell_states import SD_GAUGE, WIDER
 from dronebms.estimation.gauge_fusion import GaugeCharge
 from dronebms.estimation.load_forecast import LoadAhead
 from smartbattery.values import changed

@@ -7,12 +7,16 @@ from typing import Self
 
 import numpy as np
 
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_model import CAPACITY, CHARGE
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_model import CAPACITY, CHARGE
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.first_minutes import LogTime, charge_time, charge_weight, with_charge_time
 from dronebms.estimation.gauge_fusion import GaugeEvidence, fused_ends, quantiles
-from dronebms.estimation.interval_adaptation import NO_FORECASTS, Adaptation, ForecastRecord
+from dronebms.estimation.learning.interval_adaptation import (
+    NO_FORECASTS,
+    Adaptation,
+    ForecastRecord,
+)
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.sampling import MAX_STEP_GAP_S, Reading, Sample
 from dronebms.estimation.time_bounds import ChargeBounds, TimeBounds, charge_bounds, time_bounds

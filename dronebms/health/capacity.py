@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dronebms.core.chemistry import LIFEPO4, Chemistry
-from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import (
+from dronebms.estimation.cell.cell_fit import CellFit
+from dronebms.estimation.cell.cell_model import (
     CAPACITY,
     CHARGE,
     HIGHEST,
@@ -27,7 +27,7 @@ from dronebms.estimation.cell_model import (
     FilteredCurrent,
     inverse_temperature,
 )
-from dronebms.estimation.fit_rows import FitSample
+from dronebms.estimation.cell.fit_rows import FitSample
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.samples import AMPS, DEGC, T_S, USED_AH, Array, block_means
 

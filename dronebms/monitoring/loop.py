@@ -10,7 +10,7 @@ from dronebms.core.pack_data import PARALLEL
 from dronebms.core.report import Event, Report
 from dronebms.core.service_defaults import PERIOD_S
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.learned_pack import Recalled
+from dronebms.estimation.learning.learned_pack import Recalled
 from dronebms.monitoring.multi_pack import Supply
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.monitoring.watch_time import LOOP_STEP_S

@@ -24,7 +24,7 @@ from dronebms.core.resolution import FINE
 from dronebms.core.state import decode, encode
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.learned_pack import (
+from dronebms.estimation.learning.learned_pack import (
     NOTHING_KNOWN,
     NOTHING_LEARNED,
     Keys,
@@ -32,7 +32,7 @@ from dronebms.estimation.learned_pack import (
     Recalled,
     recalled_also,
 )
-from dronebms.estimation.pack_memory import PackMemory, recall
+from dronebms.estimation.learning.pack_memory import PackMemory, recall
 from dronebms.monitoring.awaited_pack import AwaitedPack
 from dronebms.monitoring.charging_advice import advise_charging
 from dronebms.monitoring.confirmed_estimate import (

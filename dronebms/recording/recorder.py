@@ -19,7 +19,7 @@ from dronebms.core.flight_plan import FlightPlan
 from dronebms.core.report import Event, Severity
 from dronebms.core.state import MAX_BYTES
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.learned_pack import Recalled
+from dronebms.estimation.learning.learned_pack import Recalled
 from dronebms.protection.rules import Rules
 from dronebms.recording.blocks import MAGIC, block_of, with_line
 from dronebms.recording.records import Poll, Shown, Start, Step, plan_line, text_of

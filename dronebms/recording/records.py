@@ -39,8 +39,12 @@ from dronebms.core.state import (
 )
 from dronebms.core.toml_schema import GaugeName
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
-from dronebms.estimation.learned_json import MALFORMED, recalled_from_json, recalled_to_json
-from dronebms.estimation.learned_pack import Recalled
+from dronebms.estimation.learning.learned_json import (
+    MALFORMED,
+    recalled_from_json,
+    recalled_to_json,
+)
+from dronebms.estimation.learning.learned_pack import Recalled
 from dronebms.protection.rules import NO_RULES, Rules
 from smartbattery.bus_trace import Transfer
 from smartbattery.errors import IntegrityError

@@ -16,7 +16,11 @@ from dronebms.core.clock import Clock
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report, Sink
 from dronebms.dronecan.can_url import parse_can_url
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
+from dronebms.estimation.learning.pack_memory import (
+    LEARNED_FOLDER,
+    BackgroundPackMemory,
+    PackMemoryFolder,
+)
 from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.recorder import Recorder
 from dronebms.recording.records import Start

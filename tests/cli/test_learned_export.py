@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from dronebms.cli.main import main
-from dronebms.estimation.cell_model import CAPACITY, FAST
+from dronebms.estimation.cell.cell_model import CAPACITY, FAST
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
-from dronebms.estimation.usual_power import MAX_FLIGHTS, FlightPower
+from dronebms.estimation.learning.learned_pack import Keys, Learned, LearnedPack
+from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder
+from dronebms.estimation.learning.usual_power import MAX_FLIGHTS, FlightPower
 from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord

@@ -19,9 +19,9 @@ from dronebms.cli.main import main
 from dronebms.cli.packs.rows import PackRow
 from dronebms.cli.packs.tables import in_width, tables
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.learned_export import EverythingLearned
-from dronebms.estimation.learned_pack import Keys
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder, recall
+from dronebms.estimation.learning.learned_export import EverythingLearned
+from dronebms.estimation.learning.learned_pack import Keys
+from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder, recall
 from dronebms.health.ageing_trend import forecast_ageing
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord

@@ -11,8 +11,8 @@ import pytest
 from benchmarks.estimate import Ours, without_gauge
 from benchmarks.scoring import FIRST_S, SETTLE_S, Judged, read_judged, run, score
 from dronebms.core.chemistry import LIPO
-from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import CellModel
+from dronebms.estimation.cell.cell_fit import CellFit
+from dronebms.estimation.cell.cell_model import CellModel
 from dronebms.estimation.first_minutes import LogTime, charge_time, with_charge_time
 from dronebms.estimation.load_forecast import LoadAhead
 

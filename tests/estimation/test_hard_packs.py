@@ -6,10 +6,10 @@ import pytest
 
 from benchmarks.hard_packs import WORN_LEARNED, Flight, flown, judged, world_of
 from dronebms.core.report import CellState, Estimate
-from dronebms.estimation.cell_model import CAPACITY, FAST, SIZE, SLOW
-from dronebms.estimation.cell_parameters import CellParameters
+from dronebms.estimation.cell.cell_model import CAPACITY, FAST, SIZE, SLOW
+from dronebms.estimation.cell.cell_parameters import CellParameters
+from dronebms.estimation.cell.lost_cells import SPAN, Residual, lost_cells
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.lost_cells import SPAN, Residual, lost_cells
 
 SEED = 201  # of no figure in the documentation
 

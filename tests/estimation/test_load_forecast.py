@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dronebms.estimation.learning.usual_power import UsualPower
 from dronebms.estimation.load_forecast import LoadForecast
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.usual_power import UsualPower
 
 
 def after(*stretches: tuple[int, float]) -> LoadForecast:

@@ -16,7 +16,7 @@ from dronebms.core.report import Estimate
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation import Estimator, LearnedPack
 from dronebms.estimation.estimator import EstimatorState
-from dronebms.estimation.learned_pack import Known
+from dronebms.estimation.learning.learned_pack import Known
 from dronebms.flightlogs.csv_log import read_csv_log
 from dronebms.flightlogs.source import FlightSource
 from sim.emulator.world import open_virtual

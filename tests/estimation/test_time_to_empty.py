@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from dronebms.core.chemistry import LIPO
-from dronebms.estimation.cell_estimate import CellEstimate
-from dronebms.estimation.cell_fit import CellFit
-from dronebms.estimation.cell_model import CellModel
+from dronebms.estimation.cell.cell_estimate import CellEstimate
+from dronebms.estimation.cell.cell_fit import CellFit
+from dronebms.estimation.cell.cell_model import CellModel
 from dronebms.estimation.end_samples import end_samples
 from dronebms.estimation.gauge_fusion import GaugeEvidence
-from dronebms.estimation.interval_adaptation import NOT_ADAPTED
+from dronebms.estimation.learning.interval_adaptation import NOT_ADAPTED
 from dronebms.estimation.load_forecast import LoadAhead
 from dronebms.estimation.time_to_empty import RemainingTime, TimeToEmpty
 

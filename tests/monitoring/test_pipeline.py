@@ -15,8 +15,8 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.learned_pack import Learned
-from dronebms.estimation.pack_memory import PackMemoryInRam
+from dronebms.estimation.learning.learned_pack import Learned
+from dronebms.estimation.learning.pack_memory import PackMemoryInRam
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules

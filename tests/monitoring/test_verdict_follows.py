@@ -9,7 +9,7 @@ import pytest
 from dronebms.core.report import Estimate, Report, Severity, Verdict
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.simulation.simulated_flight import SimOptions, Simulation
-from tests.estimation.flights_ahead import AWAY, flying, waypoint
+from tests.estimation.ahead.flights_ahead import AWAY, flying, waypoint
 from tests.snapshots import FACTS, Scripted, look
 
 LEAST = {Verdict.NO: Severity.CRITICAL, Verdict.MARGINAL: Severity.WARNING}

@@ -27,9 +27,13 @@ from dronebms.core.report import Report
 from dronebms.core.state import MAX_BYTES, from_json, to_json
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import EstimatorState
-from dronebms.estimation.learned_pack import Keys
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, BackgroundPackMemory, PackMemoryFolder
-from dronebms.estimation.usual_power import FlightPower
+from dronebms.estimation.learning.learned_pack import Keys
+from dronebms.estimation.learning.pack_memory import (
+    LEARNED_FOLDER,
+    BackgroundPackMemory,
+    PackMemoryFolder,
+)
+from dronebms.estimation.learning.usual_power import FlightPower
 from dronebms.flightlogs import NO_OPTIONS
 from dronebms.monitoring.loop import Loop
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts

@@ -14,7 +14,7 @@ from dronebms.cli.packs.history import StoredCounts, store_flights
 from dronebms.cli.replay import check_battery, flight_options, flight_reader
 from dronebms.core.errors import FlightLogError
 from dronebms.core.number_format import counted
-from dronebms.estimation.pack_memory import PackMemoryFolder
+from dronebms.estimation.learning.pack_memory import PackMemoryFolder
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import LEAST_S, FlightDetector
 from dronebms.health.flight_record import LOST, FlightRecord

@@ -27,8 +27,8 @@ from dronebms.cli.replay import flight_options
 from dronebms.core.clock import date_s
 from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.learned_export import EverythingLearned, read_everything
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
+from dronebms.estimation.learning.learned_export import EverythingLearned, read_everything
+from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.flightlogs import NO_OPTIONS, refuse_output
 from dronebms.health.sqlite import FILE
 

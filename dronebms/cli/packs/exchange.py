@@ -12,15 +12,15 @@ from dronebms.core.bounded_input import read_bytes
 from dronebms.core.errors import ConfigError, InUseError
 from dronebms.core.number_format import counted
 from dronebms.core.state import from_json
-from dronebms.estimation.learned_export import (
+from dronebms.estimation.learning.learned_export import (
     MAX_EXPORT_BYTES,
     EverythingLearned,
     export_from_json,
     export_to_json,
     merge,
 )
-from dronebms.estimation.learned_json import MALFORMED
-from dronebms.estimation.pack_memory import PackMemoryFolder
+from dronebms.estimation.learning.learned_json import MALFORMED
+from dronebms.estimation.learning.pack_memory import PackMemoryFolder
 from dronebms.health.database import PackHistory, label_of, record_of
 from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.service.checkpoint import CHECKPOINT

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from dronebms.cli.packs.history import History
 from dronebms.core.clock import date_s
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.learned_export import EverythingLearned
-from dronebms.estimation.learned_pack import LearnedPack
+from dronebms.estimation.learning.learned_export import EverythingLearned
+from dronebms.estimation.learning.learned_pack import LearnedPack
+from dronebms.estimation.learning.usual_power import FlightPower, UsualPower, usual_power
 from dronebms.estimation.model_parameters import FITTED
-from dronebms.estimation.usual_power import FlightPower, UsualPower, usual_power
 from dronebms.health.ageing_trend import AgeingForecast, forecast_ageing
 from dronebms.health.database import is_ordered
 from dronebms.health.flight_record import FlightRecord

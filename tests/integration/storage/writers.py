@@ -30,12 +30,12 @@ from dronebms.core.report import Severity
 from dronebms.core.state import decode, encode
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
-from dronebms.estimation import learned_json
-from dronebms.estimation.cell_parameters import CellParameters
-from dronebms.estimation.learned_export import export_from_json
-from dronebms.estimation.learned_pack import Keys, Learned, LearnedPack
-from dronebms.estimation.pack_memory import LEARNED_FOLDER, PackMemoryFolder
-from dronebms.estimation.usual_power import FlightPower
+from dronebms.estimation.cell.cell_parameters import CellParameters
+from dronebms.estimation.learning import learned_json
+from dronebms.estimation.learning.learned_export import export_from_json
+from dronebms.estimation.learning.learned_pack import Keys, Learned, LearnedPack
+from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder
+from dronebms.estimation.learning.usual_power import FlightPower
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
 from dronebms.health.pack_label import PackLabel

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a vehicle can land, and where the autopilot's own return goes.
+
+Home, rally points and landings of the mission, each with the places that are passed on the way.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo
+from dronebms.core.vehicle_state import VehicleState
+from dronebms.estimation.motion.positions import HOME, Position, position_of
+from smartbattery.values import changed
+
+_PASSED = (ItemKind.WAYPOINT, ItemKind.LOITER)
+_LANDINGS = (ReturnTo.LANDING, ReturnTo.LANDING_OR_RALLY, ReturnTo.NEAREST)
+ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a vehicle can land."""
+
+    name: str  # "home", "rally point 2", "landing of item 7"
+    position: Position
+    via: tuple[Position, ...] = ()  # places on the way, in order
+    level: bool = False  # the return neither climbs nor waits
+    item: int | None = None  # of the mission, that is the landing there
+
+
+def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:
+    """Where the autopilot's own return goes.
+
+    Args:
+        here: where it begins.
+        vehicle: with its plan.
+        item: that the mission would fly to from there; None: the present one.
+    """
+    to = _returns(vehicle).to
+    if to in ALONG_MISSION:
+        return along_mission(vehicle).destination(here, vehicle, item)
+    found = _candidates(to, here, vehicle, item)
+    nearest = min(found, key=lambda place: here.distance_m(place.position))
+    landings = list(_landings(vehicle)) if to is ReturnTo.HOME_THEN_LANDING else []
+    if not landings:
+        return nearest
+    # It circles there, and the landing nearest to that place follows.
+    first = changed(nearest.position, up_m=_higher_m(here.up_m, _returns(vehicle).height_m))
+    landing = min(landings, key=lambda place: first.distance_m(place.position))
+    route = _sequence(landing, first, vehicle, None).via
+    return changed(landing, via=(first, *route), level=True)
+
+
+def _candidates(
+    to: ReturnTo, here: Position, vehicle: VehicleState, item: int | None
+) -> list[Destination]:
+    """The places of which a return goes to the nearest; arguments as of `destination`."""
+    home = [Destination("home", HOME)]
+    if to is ReturnTo.HOME:
+        return home
+    if to not in _LANDINGS:
+        rally = _near_rally(here, vehicle)
+        return rally or home if to is ReturnTo.RALLY else home + rally
+    if item is None and (vehicle.flies_mission or _returns_by_item(vehicle)):
+        item = vehicle.mission_item
+    places = [_sequence(one, here, vehicle, item) for one in _landings(vehicle)]
+    if to is not ReturnTo.LANDING:
+        places += _rally(vehicle)
+    return places + home if to is ReturnTo.NEAREST else places or home
+
+
+def _near_rally(here: Position, vehicle: VehicleState) -> list[Destination]:
+    """The rally points to which a return may go."""
+    within_m = _returns(vehicle).rally_within_m
+    return [
+        one
+        for one in _rally(vehicle)
+        if within_m is None or here.distance_m(one.position) <= within_m
+    ]
+
+
+def _plan(vehicle: VehicleState) -> FlightPlan:
+    return vehicle.plan or FlightPlan()
+
+
+def _returns(vehicle: VehicleState) -> ReturnPlan:
+    return _plan(vehicle).returns or ReturnPlan()
+
+
+def _returns_by_item(vehicle: VehicleState) -> bool:
+    """Whether the present item is that of a return to a landing of the mission, as PX4 flies it."""
+    return vehicle.mode == "RTL" and (vehicle.vehicle_class or "").startswith("PX4")
+
+
+def _sequence(
+    landing: Destination, here: Position, vehicle: VehicleState, item: int | None
+) -> Destination:
+    """A landing of the mission, with the places that are flown from the start of its sequence on.
+
+    A vehicle that flies to an `item` of the sequence goes on from there. ArduPlane begins it at the
+    height that it has, PX4 climbs to that of the return first. Source: AP_Mission.cpp
+    `jump_to_landing_sequence`, PX4 rtl_direct_mission_land.cpp.
+    """
+    items = _plan(vehicle).items or ()
+    returns = _returns(vehicle)
+    end = landing.item or 0
+    starts = [n for n in range(end) if items[n].kind is ItemKind.LANDING_START]
+    if not starts:
+        return landing
+    goes_on = item is not None and starts[-1] <= item <= end
+    first = item if goes_on and item is not None else starts[-1]
+    places = [
+        (each.kind, position)
+        for each in items[first:end]
+        if each.kind in _PASSED and each.place and (position := position_of(each.place, vehicle))
+    ]
+    route = [position for _, position in places]
+    if route and not goes_on and not returns.climbs_on_way:
+        up_m = _higher_m(here.up_m, returns.height_m)
+        at_height = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
+        circles = returns.circles_down_m_s and places[0][0] is ItemKind.LOITER
+        route[:1] = (*at_height, route[0]) if circles else at_height
+    return changed(landing, via=tuple(route), level=True) if route or goes_on else landing
+
+
+@dataclass(frozen=True, slots=True)
+class AlongMission:
+    """The way along the items of the mission, without their holds, by which PX4 may return.
+
+    Source: PX4 rtl.cpp `setRtlTypeAndDestination`, rtl_mission_fast.cpp and
+    rtl_mission_fast_reverse.cpp.
+    """
+
+    places: tuple[tuple[int, Position], ...]  # of the items that have one, with their numbers
+    back: tuple[tuple[int, Position], ...]  # the same without landings, last one first
+    landing: tuple[int, Position] | None
+    landing_start: int  # number of the item with which the landing begins
+    nearer: bool  # it goes back if that is fewer items
+
+    def goes_on(self, item: int) -> bool:
+        """Whether it flies on to the landing from an item."""
+        if self.landing is None:
+            return False
+        return not (self.nearer and self.landing_start - item >= item)
+
+    def route(self, *, goes_on: bool) -> tuple[tuple[tuple[int, Position], ...], Destination]:
+        """(Items on the way and their places, in the order of the flight; where it ends)."""
+        if not goes_on or self.landing is None:
+            return self.back, Destination("home", HOME, level=True)
+        landing, place = self.landing
+        name = f"landing of item {landing}"
+        end = Destination(name, changed(place, up_m=0.0), level=True, item=landing)
+        return tuple([one for one in self.places if one[0] < landing]), end
+
+    def destination(self, here: Position, vehicle: VehicleState, item: int | None) -> Destination:
+        """End of the return from a place; `item` as of `destination`."""
+        if not self.places:
+            return Destination("home", HOME)
+        flown = vehicle.mission_item
+        if item is None:
+            item = flown if vehicle.flies_mission else None
+        follows = passed = item
+        if item is None and flown is not None and _returns_by_item(vehicle):
+            follows = flown
+            passed = flown + 1
+        if follows is None or passed is None:  # it begins at the nearest item
+            follows, _ = min(self.places, key=lambda one: here.distance_m(one[1]))
+            passed = follows + 1
+        goes_on = self.goes_on(follows)
+        route, end = self.route(goes_on=goes_on)
+        ahead = [place for n, place in route if (n >= follows if goes_on else n < passed)]
+        return changed(end, via=tuple(ahead))
+
+
+def along_mission(vehicle: VehicleState) -> AlongMission:
+    """The way along the mission of a vehicle."""
+    items = _plan(vehicle).items or ()
+    places = [
+        (number, position)
+        for number, each in enumerate(items)
+        if each.place is not None and (position := position_of(each.place, vehicle)) is not None
+    ]
+    lands = [one for one in places if items[one[0]].kind is ItemKind.LAND]
+    starts = [n for n, each in enumerate(items) if each.kind is ItemKind.LANDING_START]
+    return AlongMission(
+        places=tuple(places),
+        back=tuple([one for one in reversed(places) if one not in lands]),
+        landing=lands[0] if lands else None,
+        landing_start=min([*starts, *(number for number, _ in lands)], default=0),
+        nearer=_returns(vehicle).to is ReturnTo.MISSION_NEARER,
+    )
+
+
+def _higher_m(up_m: float | None, height_m: float | None) -> float | None:
+    return up_m if up_m is None or height_m is None else max(up_m, height_m)
+
+
+def alternates(vehicle: VehicleState) -> list[Destination]:
+    """Rally points and landings of the mission."""
+    return [*_rally(vehicle), *_landings(vehicle)]
+
+
+def _rally(vehicle: VehicleState) -> Iterator[Destination]:
+    for number, place in enumerate(_plan(vehicle).rally or (), 1):
+        position = position_of(place, vehicle)
+        if position is not None:  # the altitude of a rally point is that of the flight to it
+            yield Destination(f"rally point {number}", changed(position, up_m=0.0))
+
+
+def _landings(vehicle: VehicleState) -> Iterator[Destination]:
+    for number, item in enumerate(_plan(vehicle).items or ()):
+        if item.kind is ItemKind.LAND and item.place is not None:
+            position = position_of(item.place, vehicle)
+            if position is not None:
+                name = f"landing of item {number}"
+                yield Destination(name, changed(position, up_m=0.0), item=number)
