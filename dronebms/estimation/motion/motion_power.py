@@ -82,7 +82,10 @@ class MotionPowerState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Need:
-    """Energy of legs in joules, its sum and the relative standard deviation of the sum."""
+    """Energy of legs in joules, its sum and the relative standard deviation of the sum.
+
+    Of an endless leg the energy is infinite, and the deviation of a sum with it 0.
+    """
 
     legs_j: Array
     total_j: float
@@ -93,16 +96,21 @@ class LegTable:
     """Motions of legs as terms of the model.
 
     Attributes:
-        spans_s: of each leg.
-        rotor: (legs, terms); zeros for a leg on the wing.
+        spans_s: of each leg; 0 of an endless one.
+        endless: whether a leg never ends. It takes infinite energy, whatever its motion.
+        rotor: (legs, terms); zeros for a leg on the wing or an endless one.
         wing: the reverse.
     """
 
     def __init__(self, legs: Sequence[Leg]) -> None:
-        self.spans_s = np.array([leg.span_s for leg in legs], float)
+        spans_s = np.array([leg.span_s for leg in legs], float)
+        self.endless = np.isinf(spans_s)
+        self.spans_s = np.where(self.endless, 0.0, spans_s)
         self.rotor = np.zeros((len(legs), ROTOR_TERMS))
         self.wing = np.zeros((len(legs), WING_TERMS))
         for row, leg in enumerate(legs):
+            if self.endless[row]:
+                continue
             if leg.on_wing:
                 self.wing[row] = _wing(leg.climb_m_s)
             else:
@@ -197,7 +205,7 @@ class MotionPower:
             legs: with their motions.
             unknown_w: power of a motion of which nothing is known; None: it stays unknown.
         """
-        joules = np.zeros(len(legs.spans_s))
+        joules = np.where(legs.endless, math.inf, 0.0)
         variance = 0.0
         for features, on_wing in ((legs.rotor, False), (legs.wing, True)):
             if not features.any():

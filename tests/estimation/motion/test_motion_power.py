@@ -157,6 +157,27 @@ def test_a_vtol_has_one_power_on_its_wing_and_another_on_its_rotors() -> None:
     assert MotionPower(rotors).need(LegTable([cruise]), None) is None
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("hover_w", [None, 1000.0])
+@pytest.mark.parametrize("unknown_w", [None, 500.0])
+def test_an_endless_leg_takes_infinite_energy_whatever_is_known_of_its_motion(
+    hover_w: float | None, unknown_w: float | None
+) -> None:
+    motion = MotionPower(hover_w=hover_w)
+    ends = Leg(30.0, 5.0, 1.0)
+    endless = [Leg(math.inf), Leg(math.inf, 5.0, 1.0), Leg(math.inf, 12.0, on_wing=True)]
+    for leg in endless:
+        need = motion.need(LegTable([leg]), unknown_w)
+        assert need is not None
+        assert (list(need.legs_j), need.total_j, need.sd) == ([math.inf], math.inf, 0.0)
+    alone = motion.need(LegTable([ends]), unknown_w)
+    among = motion.need(LegTable([*endless, ends]), unknown_w)
+    assert (alone is None) == (among is None) == (hover_w is None and unknown_w is None)
+    if alone is not None and among is not None:
+        assert list(among.legs_j) == [math.inf] * 3 + list(alone.legs_j)
+        assert (among.total_j, among.sd) == (math.inf, 0.0)
+
+
 def test_what_was_learned_of_the_other_motion_is_kept() -> None:
     vtol = hovered(power_w=1200.0)
     on_wing(vtol, 60, 300.0)
