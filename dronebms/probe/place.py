@@ -24,8 +24,8 @@ class Place:
     channel: tuple[int, int] | None = None  # address and channel of a multiplexer
 
     def __str__(self) -> str:
-        """As command-line options."""
-        text = f"--bus {self.bus} --address 0x{self.address:02x}"
+        """As the title of a readout has it, with the channel of a multiplexer."""
+        text = f"{self.bus} address 0x{self.address:02x}"
         if self.channel is None:
             return text
-        return "{} --mux-address 0x{:02x} --mux-channel {}".format(text, *self.channel)
+        return "{}, multiplexer 0x{:02x} channel {}".format(text, *self.channel)

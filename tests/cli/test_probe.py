@@ -326,7 +326,7 @@ def scanned(board: Bus, *, with_mux: bool) -> list[str]:
 
 def test_a_scan_writes_only_to_multiplexers_and_only_if_allowed() -> None:
     board = Board(direct=ScriptedPack(), open={0x70: 0})
-    assert scanned(board, with_mux=False) == ["--bus sim:board --address 0x0b: 15.200 V"]
+    assert scanned(board, with_mux=False) == ["sim:board address 0x0b: 15.200 V"]
     assert {(address, len(tx)) for address, tx, _ in board.log} == {(ADDRESS, 1)}
 
 
@@ -334,7 +334,7 @@ def test_packs_behind_multiplexers_are_found_and_the_channels_restored() -> None
     packs = {(0x70, 0): ScriptedPack(), (0x70, 7): ScriptedPack(), (0x72, 7): ScriptedPack()}
     board = Board(packs, open={0x70: 0b1, 0x72: 0})
     assert scanned(board, with_mux=True) == [
-        f"--bus sim:board --address 0x0b --mux-address {mux:#x} --mux-channel {channel}: 15.200 V"
+        f"sim:board address 0x0b, multiplexer {mux:#x} channel {channel}: 15.200 V"
         for mux, channel in packs
     ]
     assert board.open == {0x70: 0b1, 0x72: 0}
@@ -346,7 +346,7 @@ def test_packs_behind_multiplexers_are_found_and_the_channels_restored() -> None
 
 def test_a_pack_in_front_of_a_multiplexer_is_found_once() -> None:
     board = Board(direct=ScriptedPack(), open={0x70: 0b10})
-    assert scanned(board, with_mux=True) == ["--bus sim:board --address 0x0b: 15.200 V"]
+    assert scanned(board, with_mux=True) == ["sim:board address 0x0b: 15.200 V"]
     assert board.open == {0x70: 0b10}
 
 
@@ -375,7 +375,7 @@ def test_a_scan_reports_failed_buses_and_packs_in_use() -> None:
 def test_a_scan_from_the_command_line(run: Callable[..., Done]) -> None:
     found = run("--scan", "--bus", "sim:survey")
     assert (found.code, found.err) == (0, "")
-    assert found.out.startswith("--bus sim:survey --address 0x0b: 25.")
+    assert found.out.startswith("sim:survey address 0x0b: 25.")
     row = json.loads(run("--scan", "--bus", "sim:survey", "--json").out)
     assert (row["bus"], row["address"], row["channel"]) == ("sim:survey", 11, None)
     nothing = run("--scan", "--bus", "sim:survey", "--address", "0x0c")
