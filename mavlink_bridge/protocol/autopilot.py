@@ -35,6 +35,7 @@ from mavlink_bridge.protocol.flight_stacks import (
     identified_stack,
     release_of,
 )
+from mavlink_bridge.protocol.mode_changes import ModeChanges
 from mavlink_bridge.protocol.restarts import RestartWatch
 from mavlink_bridge.protocol.vehicle_classes import vehicle_class
 from mavlink_bridge.protocol.wind_message import WindMessage
@@ -121,6 +122,7 @@ class Autopilot:
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
         self._online_since_s = 0.0
         self._failsafe = FailsafeWatch()
+        self._modes = ModeChanges()
         self._restarts = RestartWatch()
         self.received_s: dict[str, float] = {}
 
@@ -176,6 +178,11 @@ class Autopilot:
         """Whether heartbeats have begun again, and may be those of a restarted autopilot."""
         return self._restarts.is_open(now_s)
 
+    @property
+    def mode_doubtful(self) -> bool:
+        """Whether the last heartbeat has shown a former mode, which may be late."""
+        return self._modes.doubtful
+
     def airborne(self, now_s: float) -> bool | None:
         """Whether it reports that it is not on the ground; `None` if it does not know."""
         on_ground = _on_ground(self._fresh("EXTENDED_SYS_STATE", now_s))
@@ -200,7 +207,7 @@ class Autopilot:
         if self._restarts.receive(message, now_s):
             self._forget(now_s)
         self.received_s[kind] = now_s
-        if kind == "HEARTBEAT":
+        if kind == "HEARTBEAT" and not self._modes.is_late(message.custom_mode, now_s):
             mode = mode_name(message.autopilot, message.type, message.custom_mode)
             status = message.system_status
             self._failsafe = self._failsafe.after(message.autopilot, status, mode, now_s)
@@ -292,7 +299,8 @@ class Autopilot:
             self.in_flight = False
 
     def _forget(self, now_s: float) -> None:
-        """Forget what a restarted autopilot may report otherwise: version, home, position."""
+        """Forget what a restarted autopilot may report otherwise: version, home, position, mode."""
+        self._modes = ModeChanges()
         self._last = {name: one for name, one in self._last.items() if name == "HEARTBEAT"}
         times_s = self.received_s.items()
         self.received_s = {name: t_s for name, t_s in times_s if name == "HEARTBEAT"}

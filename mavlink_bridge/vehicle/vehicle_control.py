@@ -115,10 +115,12 @@ class VehicleControl:
         requests = [one for some in self._requests.values() for one in some] if enabled else []
         vehicle = self._classified(vehicle, autopilot)
         before = self.sent
-        if self.sent is None or not autopilot.resumed(now_s):
-            decision = decide(requests, vehicle, self.sent, now_s)
-        else:
+        if self.sent is not None and autopilot.resumed(now_s):
             decision = Decision(None, "autopilot may have restarted", None, self.sent)
+        elif self.sent is not None and autopilot.mode_doubtful:
+            decision = Decision(None, "pilot may have taken over", None, self.sent)
+        else:
+            decision = decide(requests, vehicle, self.sent, now_s)
         self.sent = decision.sent
         self._announce_pilot(now_s)
         messages = self._commands(decision, autopilot, vehicle, now_s)
