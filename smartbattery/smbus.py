@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from smartbattery.bq40.selectors import READ_SELECTORS
 from smartbattery.bus import Bus
 from smartbattery.errors import (
-    BusAbsentError,
     BusTimeoutError,
     IntegrityError,
     NackError,
@@ -207,9 +206,9 @@ class SmbusDevice:
         except NackError:
             self.counts.nacks += 1
             raise
-        except (BusTimeoutError, BusAbsentError) as error:
+        except BusTimeoutError as error:
             self.counts.timeouts += 1
-            if isinstance(error, BusAbsentError) or command == VOLTAGE.command:
+            if command == VOLTAGE.command:
                 raise
             # Some adapters (CP2112) report a refused command as a timeout: then Voltage answers.
             self._transfer(VOLTAGE.command, 2)

@@ -217,7 +217,9 @@ class CheckpointFile:
         gap_s = boot_s() - checkpoint.boot_s
         if not self._boot_id or checkpoint.boot_id != self._boot_id:
             return "the computer was started since"
-        if not 0.0 <= gap_s <= MOST_GAP_S:
+        if gap_s < 0.0:
+            return "it is of a later time of this computer"
+        if gap_s > MOST_GAP_S:
             return f"it ended {gap_s:.0f} s ago"
         if checkpoint.tries >= _MAX_TRIES:
             return f"{_MAX_TRIES} runs that restored it ended within {_STEADY_S:.0f} s"

@@ -648,9 +648,21 @@ def test_after_any_damage_the_newest_whole_place_is_read(tmp_path: Path) -> None
 LATCHED = encode(Latches({"a pack": ("failed",)}))
 
 
-@pytest.mark.parametrize("why", ["another boot", "late", "of the future", "another format"])
+@pytest.mark.parametrize(
+    ("why", "logged"),
+    [
+        ("another boot", "not restored: the computer was started since"),
+        ("late", "not restored: it ended 61 s ago"),
+        ("of the future", "not restored: it is of a later time of this computer"),
+        ("another format", "not restored: format 1, not 2"),
+    ],
+)
 def test_of_a_checkpoint_whose_age_is_unknown_or_wrong_the_latches_alone_are_restored(
-    tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    why: str,
+    logged: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     with closing(CheckpointFile(tmp_path / "k")) as file:
@@ -669,6 +681,7 @@ def test_of_a_checkpoint_whose_age_is_unknown_or_wrong_the_latches_alone_are_res
         assert latches == Latches({"a pack": ("failed",)})
         assert file.start_s == 0.0
     assert caplog.text.count("the last run is not restored") == 1
+    assert logged in caplog.text
 
 
 def test_a_state_that_ends_every_run_is_given_up(tmp_path: Path) -> None:

@@ -139,6 +139,13 @@ def test_a_stuck_bus_is_not_retried() -> None:
     assert device.counts.timeouts == 1
 
 
+def test_an_absent_adapter_is_no_timeout() -> None:
+    device = device_on(Script({VOLTAGE: [BusAbsentError("unplugged")]}), has_pec=True)
+    with pytest.raises(BusAbsentError):
+        device.read_word(VOLTAGE)
+    assert device.counts.timeouts == 0
+
+
 def test_a_bus_that_gets_stuck_is_detected_by_one_more_transfer() -> None:
     script = Script({0x0A: [BusTimeoutError("held")], VOLTAGE: [BusTimeoutError("still held")]})
     with pytest.raises(BusTimeoutError, match="still held"):
