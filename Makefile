@@ -56,6 +56,7 @@ lint: .venv/.tests-installed
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.lint.language
 	$(BIN)/python -m tests.lint.module_state
+	$(BIN)/python -m tests.lint.sentences
 
 check: lint test
 

@@ -207,9 +207,10 @@ def _static_analysis() -> Iterator[str]:
         ("tool", "checks"),
         [
             ("mypy", f"strict, with {', '.join(tools['mypy']['enable_error_code'])}: {', '.join(tools['mypy']['files'])}"),
-            ("ruff", f"{len(families)} families of rules: {', '.join(families)}; at most {tools['ruff']['lint']['mccabe']['max-complexity']} branches a function; {len(tools['ruff']['lint']['flake8-tidy-imports']['banned-api'])} functions of Python are banned"),
+            ("ruff", f"{len(families)} families of rules: `{', '.join(families)}`; at most {tools['ruff']['lint']['mccabe']['max-complexity']} branches a function; {len(tools['ruff']['lint']['flake8-tidy-imports']['banned-api'])} functions of Python are banned"),
             ("import-linter", f"{layers} orders of layers, {others} owners of packages"),
             ("tests.lint.language", "words and forms that the documentation and the comments do not use"),
+            ("tests.lint.sentences", "sentences of the documentation that have more than 25 words"),
             ("tests.lint.module_state", "module state that changes"),
         ],
     )  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.code_lines import FLYING, room_of
-from tests.lint import language, module_state
+from tests.lint import language, module_state, sentences
 
 ROOT = Path(__file__).parents[1]
 ROOTS = ("smartbattery", "dronebms", "mavlink_bridge", "sim")
@@ -149,6 +149,64 @@ def test_the_module_state_lint_accepts_tables_and_local_names() -> None:
 
 def test_no_module_has_state_that_changes() -> None:
     assert list(module_state.check(module_state.files())) == []
+
+
+LONG = " ".join(["word"] * 26)
+LONG_TEXTS = {
+    "paragraph": f"A sentence.\n\n{LONG}.\n",
+    "over two lines": f"{LONG[:60]}\n{LONG[61:]}.\n",
+    "after another sentence": f"A sentence. {LONG.capitalize()}.\n",
+    "after a semicolon": f"word; {LONG[5:]}.\n",
+    "item of a list": f"- one\n- {LONG}\n",
+    "second line of an item": f"- {LONG[:60]}\n  {LONG[61:]}\n",
+    "second paragraph of an item": f"- one\n\n    {LONG}\n",
+    "cell of a table": f"| a | b |\n|---|---|\n| one | {LONG} |\n",
+    "heading": f"## {LONG}\n",
+    "link": f"[{LONG}](page.md#place)\n",
+    "quotation": f"> {LONG}\n",
+    "next to code": f"```\n{LONG}\n```\n{LONG}\n",
+    "with code": f"`a b c` {LONG[5:]}\n",
+}
+SHORT_TEXTS = {
+    "25 words": LONG[5:] + ".\n",
+    "two sentences": f"{LONG[:64]}. Word {LONG[65:]}.\n",
+    "a sentence that begins with code": f"{LONG[:64]}. `word` {LONG[65:]}.\n",
+    "items": f"- {LONG[:64]}\n- {LONG[65:]}\n",
+    "cells": f"| {LONG[:64]} | {LONG[65:]} |\n",
+    "paragraphs": f"{LONG[:64]}\n\n{LONG[65:]}\n",
+    "heading and paragraph": f"# {LONG[:64]}\n{LONG[65:]}\n",
+    "block of code": f"```toml\n{LONG}\n```\n",
+    "block of code in a list": f"- one\n\n  ```toml\n  {LONG}\n  ```\n",
+    "indented code": f"Text:\n\n    {LONG}\n",
+    "code": f"`{LONG}`\n",
+    "address of a link": f"[one](page.md#{LONG.replace(' ', '-')}) and an ![image](a.svg)\n",
+    "comment": f"<!-- {LONG} -->\n",
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
+def test_the_sentence_lint_catches_a_long_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(text)
+    found = list(sentences.check([tmp_path / "page.md"], tmp_path))
+    assert [(name, count) for name, _, count, _ in found] == [("page.md", 26)]
+
+
+@pytest.mark.parametrize("text", SHORT_TEXTS.values(), ids=SHORT_TEXTS)
+def test_the_sentence_lint_accepts_short_sentences(text: str, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(text)
+    assert list(sentences.check([tmp_path / "page.md"], tmp_path)) == []
+
+
+def test_the_sentence_lint_names_the_line_at_which_a_block_begins(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(f"# Title\n\nOne.\n\n```\ncode\n```\n\nTwo.\n{LONG}.\n")
+    ((_, line, _, _),) = sentences.check([tmp_path / "page.md"], tmp_path)
+    assert line == 9
+
+
+def test_no_sentence_of_the_user_pages_is_long() -> None:
+    pages = list(sentences.files())
+    assert {"README.md", "index.md", "json.md"} <= {page.name for page in pages}
+    assert list(sentences.check(pages)) == []
 
 
 BANNED = "".join(("to", "ld"))  # not spelled out: the lint reads this file too

@@ -18,14 +18,14 @@ IN_USE = 75  # EX_TEMPFAIL of sysexits(3): the same command works later
 # What each one means, and what follows (docs/reference/exit_codes.md).
 EXIT_CODES = {
     DONE: "done, alarms included; also after SIGTERM, and when the reader of a pipe has closed it",
-    FAILED: "`probe` found no pack, or one with a permanent failure or a safety status; `status` "
-    "found no service; `check` found what will not work now, or a wrong parameter; a recording is "
-    "damaged; the disk of an output is full or fails",
+    FAILED: "`probe` found no pack, or one with a permanent failure or a safety status. `status` "
+    "found no service. `check` found what will not work now, or a wrong parameter. A recording is "
+    "damaged. The disk of an output is full or fails",
     UNUSABLE: "a wrong option, file or configuration, an output without its folder or permission, "
-    "or an extra that is not installed: one sentence each, and nothing under the name of the "
-    "output. systemd does not start the service again",
-    IN_USE: "another run uses the pack or the state; the same command works later. systemd tries "
-    "again after 0.5 s, growing to 10 s (systemd 254 or newer, else always 0.5 s)",
+    "or an extra that is not installed. There is one sentence of each, and nothing under the name "
+    "of the output. The service is not started again by systemd",
+    IN_USE: "another run uses the pack or the state. The same command works later, and systemd "
+    "tries it again after 0.5 s, growing to 10 s (systemd 254 or newer, else always 0.5 s)",
     INTERRUPTED: "Ctrl-C",
 }
 # The first row that an error is of decides.

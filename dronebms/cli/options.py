@@ -203,14 +203,14 @@ PAGES = (
          "Replay a flight, recording or log and draw its plots as PNG or SVG. Needs the extra report.",
          "dronebms plot flight.csv.gz -o flight.png"),
     Page("sitl", "fly a virtual pack with a simulated vehicle (SITL)",
-         "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a scenario, an ArduPilot receives the pack's voltage, and the service reports to the same vehicle. With -c it is the configured service, which acts on the vehicle as it will in flight. "
+         "Follow a simulated ArduPilot or PX4: its load and its clock drive the virtual pack of a scenario. An ArduPilot receives the pack's voltage, and the service reports to the same vehicle. With -c it is the configured service, which acts on the vehicle as it will in flight. "
          "Reads the vehicle's parameters and sets SIM_BATT_VOLTAGE, which is restored at the end. Exit code 2: no vehicle within 30 s, or a vehicle with unsuitable parameters.",
          "dronebms sitl --vehicle udpin:127.0.0.1:14560 -c /etc/dronebms.toml"),
     Page("check", "validate a configuration, or compare a vehicle with it",
-         "Refuse what run refuses, print what the configuration enables, and name what will not work on this machine now: a device, permission, port, folder, host or program. With --vehicle: compare the vehicle's parameters. Exit code 1 when something will not work or a parameter is wrong.",
+         "Refuse what run refuses and print what the configuration enables. Name what will not work on this machine now: a device, permission, port, folder, host or program. With --vehicle: compare the vehicle's parameters. Exit code 1 when something will not work or a parameter is wrong.",
          "dronebms check -c /etc/dronebms.toml --vehicle serial:/dev/ttyAMA0:921600"),
     Page("init", "write a configuration from what is connected",
-         "Look for packs on I2C, serial ports, CAN interfaces and the heartbeat of an autopilot, without writing to any of them; ask for what cannot be seen, and write a commented configuration, followed by what check prints of it. An option answers its question; --defaults asks none. "
+         "Look for packs on I2C, serial ports, CAN interfaces and the heartbeat of an autopilot, without writing to any of them. Ask for what cannot be seen, and write a commented configuration, followed by what check prints of it. An option answers its question; --defaults asks none. "
          "Default file: /etc/dronebms.toml for root, else dronebms.toml in this folder.",
          "dronebms init --bus mavlink:0 --cells 6"),
     Page("ardupilot-script", "write the Lua driver that makes ArduPilot use this battery",
@@ -283,7 +283,7 @@ OPTIONS = (
     Option("--pack-id", "replay report plot packs", "name of the pack, if it has no serial number", "NAME", values.name),
     Option("--pack-model", "replay report plot packs", "model of the pack: packs of one model are sister packs", "NAME", values.name),
     Option("--vehicle-name", "replay report plot packs", "name of the vehicle, whose flights share their usual power", "NAME", values.name),
-    Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one; for a recording it replaces the recorded pack memory", "DIR", values.path_option),
+    Option("--state-dir", "replay", "folder of [state] dir: use the pack memory of earlier flights and update it once with this one. For a recording it replaces the recorded pack memory", "DIR", values.path_option),
     Option("--state-dir", "report plot", "folder of [state] dir: use the pack memory of earlier flights, which stays as it is; not for a recording", "DIR", values.path_option),
     Option("serial", "packs", "serial number, given name or full name of one pack", "SERIAL", values.optional),
     Option("--name", "packs", "give the pack a name, which stands for it; an empty one takes it away", "NAME", values.new_name),

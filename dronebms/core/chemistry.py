@@ -75,13 +75,13 @@ LI_ION = Chemistry(
     "li-ion", 3,
     (2.74, 3.20, 3.31, 3.40, 3.46, 3.52, 3.57, 3.61, 3.65, 3.69, 3.73, 3.78, 3.83, 3.88, 3.92, 3.97, 4.03, 4.07, 4.09, 4.10, 4.18),
     4.20, 3.0, 3.2, 75.0, 3.0, 6.0, 65.0, -10.0, 0.5, 0.0, 45.0,
-    "NMC/NCA against graphite: least squares, mean of seven cells measured at C/20 to C/32, mean of discharge and charge: Molicel P42A and P28A, Samsung 40T, LG M50T (github.com/soorajsunil/Piecewise-Battery-OCV), Murata VTC6 (github.com/derlucae98/US18650VTC6_OCV_SOC_Curve), LG HG2 (github.com/Oxford-Brookes-HVES/BTC), Molicel P45B (doi.org/10.5281/zenodo.19052626), apart by 60 mV when empty, 40 mV at 10 to 15 %, 5 to 13 mV from 35 % on; limits: cell makers' sheets (standard charge 0.5C, 0 to 45 degC)",
+    "NMC/NCA against graphite: least squares, mean of seven cells measured at C/20 to C/32, mean of discharge and charge. Cells: Molicel P42A and P28A, Samsung 40T, LG M50T (github.com/soorajsunil/Piecewise-Battery-OCV), Murata VTC6 (github.com/derlucae98/US18650VTC6_OCV_SOC_Curve), LG HG2 (github.com/Oxford-Brookes-HVES/BTC), Molicel P45B (doi.org/10.5281/zenodo.19052626). Apart by 60 mV when empty, 40 mV at 10 to 15 %, 5 to 13 mV from 35 % on. Limits: cell makers' sheets (standard charge 0.5C, 0 to 45 degC)",
 )
 LIFEPO4 = Chemistry(
     "lifepo4", 2,
     (2.55, 3.11, 3.19, 3.22, 3.243, 3.264, 3.279, 3.29, 3.299, 3.302, 3.304, 3.306, 3.31, 3.315, 3.323, 3.338, 3.342, 3.343, 3.345, 3.345, 3.457),
     3.65, 2.6, 2.9, 60.0, 5.0, 10.0, 65.0, -10.0, 1.0, 0.0, 55.0,
-    "LFP against graphite: least squares, mean of two cells measured at C/30, mean of discharge and charge, which are 25 to 55 mV apart: Lithium Werks APR18650M1B (github.com/soorajsunil/Piecewise-Battery-OCV), an A123 cell of 2.06 Ah (G. Plett's ESCtoolbox, github.com/batterysim/esctoolbox-python); both rest at 3.58 to 3.60 V when full and at 3.35 V from 98 % down; limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC); low: the voltage falls from there within two minutes",
+    "LFP against graphite: least squares, mean of two cells measured at C/30, mean of discharge and charge, which are 25 to 55 mV apart. Cells: Lithium Werks APR18650M1B (github.com/soorajsunil/Piecewise-Battery-OCV), an A123 cell of 2.06 Ah (G. Plett's ESCtoolbox, github.com/batterysim/esctoolbox-python). Both rest at 3.58 to 3.60 V when full and at 3.35 V from 98 % down. Limits: cell makers' sheets of 26650 cells (charge up to 1C, 0 to 55 degC). Low: the voltage falls from there within two minutes",
 )
 # fmt: on
 

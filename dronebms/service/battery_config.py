@@ -114,8 +114,8 @@ class BatteryConfig(Section):
 
     bus: Annotated[PrintableText, AfterValidator(_bus)]
     """Where the pack is read: an I2C adapter (`/dev/i2c-1`), a monitor of the autopilot
-    (`mavlink:0`), a CAN bus (`dronecan:socketcan:can0#1`), a gauge of another package
-    (`jbd:/dev/ttyUSB0`) or a virtual pack (`sim:survey`)."""
+    (`mavlink:0`), a CAN bus (`dronecan:socketcan:can0#1`). A gauge of another package
+    (`jbd:/dev/ttyUSB0`) and a virtual pack (`sim:survey`) are places too."""
     address: Annotated[int, Field(ge=0x03, le=0x77)] = 0x0B
     """7-bit address of the gauge on the bus."""
     gauge: GaugeName = AUTO
@@ -156,7 +156,7 @@ class BatteryConfig(Section):
     """Battery monitor of ArduPilot (1: `BATT_`, 2: `BATT2_`) that is reset on the ground when the
     pack was replaced; none without it."""
     pack_id: Name | None = None
-    """Name of a pack without a serial number of its own, such as one behind a power module: its
+    """Name of a pack without a serial number of its own, such as one behind a power module. Its
     history and what is learned of it are stored under that name; change it with the pack."""
     pack_model: Name | None = None
     """Model of the pack: a new pack starts from packs of its model; else maker, device, capacity

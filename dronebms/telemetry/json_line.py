@@ -42,7 +42,7 @@ KEYS = (
     Key("t_s", "s", "clock of the flight", lambda r: _rounded(r.t_s, _CLOCK_S)),
     Key("soc_pct", "0-100 %", "state of charge of the weakest cell", lambda r: _rounded(r.estimate.soc_pct, _PCT)),
     Key("soh_pct", "0-100 %", "state of health: full charge capacity over rated capacity, less when the resistance has grown", lambda r: _rounded(r.estimate.soh_pct, _PCT)),
-    Key("remaining_s", "s, >= 0", "time to empty: median of the time until the end of discharge if the flight continues as it does; `null` before there is load, 0 after the end", lambda r: _interval_s(r.estimate)[1]),
+    Key("remaining_s", "s, >= 0", "time to empty: median of the time until the end of discharge if the flight continues as it does. `null` before there is load, 0 after the end", lambda r: _interval_s(r.estimate)[1]),
     Key("remaining_low_s", "s, >= 0", "5 % bound of the time to empty", lambda r: _interval_s(r.estimate)[0]),
     Key("remaining_high_s", "s, >= 0", "95 % bound of the time to empty", lambda r: _interval_s(r.estimate)[2]),
     Key("home_s", "s", "time to fly home and land; `null` without position, home or load", lambda r: _rounded(r.estimate.home_s, _S)),
@@ -93,7 +93,7 @@ KEYS = (
     Key("weakest", "object", "state of the weakest cell, as in `cells`", lambda r: _state(r.estimate.state.weakest)),
     Key("activation_kj_mol", "kJ/mol", "Arrhenius activation energy of the resistance", lambda r: _rounded(r.estimate.state.activation_kj_mol, _BY_UNIT["mol"])),
     Key("activation_sd_kj_mol", "kJ/mol", "its standard deviation", lambda r: _rounded(r.estimate.state.activation_sd_kj_mol, _BY_UNIT["mol"])),
-    Key("cells", "list of objects", "per cell: `soc_pct`, `capacity_mah`, `resistance_ohm` (after some 20 s of load), `slow_ohm` (added by minutes of load), each with its standard deviation (`soc_sd_pct`, `capacity_sd_mah`, `resistance_sd_ohm`, `slow_sd_ohm`)", lambda r: _state(r.estimate.state.cells)),
+    Key("cells", "list of objects", "per cell: `soc_pct`, `capacity_mah`, `resistance_ohm` (after some 20 s of load), `slow_ohm` (added by minutes of load). Each has its standard deviation (`soc_sd_pct`, `capacity_sd_mah`, `resistance_sd_ohm`, `slow_sd_ohm`)", lambda r: _state(r.estimate.state.cells)),
 )
 # fmt: on
 
