@@ -6,7 +6,8 @@ router or a modem delays) shows the mode of a moment ago, next to those of the f
 a change it would be a pilot's, who overrides a command for the rest of the flight.
 """
 
-_LATE_S = 15.0  # by which a way may be slower
+from mavlink_bridge.protocol.second_sender import SLOWER_WAY_S
+
 # Without a heartbeat in the present mode; by the faster way one comes each second.
 _LASTS_S = 1.8
 
@@ -33,7 +34,8 @@ class ModeChanges:
         if mode == self._mode:
             self._back_s = None
             return False
-        self._left_s = {one: at_s for one, at_s in self._left_s.items() if now_s - at_s <= _LATE_S}
+        times_s = self._left_s.items()
+        self._left_s = {one: at_s for one, at_s in times_s if now_s - at_s <= SLOWER_WAY_S}
         if mode in self._left_s:
             if self._back_s is None:
                 self._back_s = now_s

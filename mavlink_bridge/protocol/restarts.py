@@ -4,7 +4,7 @@
 A pause of the heartbeats alone is also that of a lost link. After one, the time since boot decides;
 without one, the pause counts as a lost link after UNKNOWN_S. BOOT alone is a restart only if
 no time since boot was received just before. A time that goes back or far ahead counts with the
-second message that goes on from there: one may be forged.
+second message that goes on from there: one may be forged, or come by a slower way, perhaps twice.
 PX4 sends SYSTEM_TIME without a request, ArduPilot GLOBAL_POSITION_INT also without a position.
 Source: common.xml, `time_boot_ms` of these two and MAV_STATE.
 """
@@ -37,6 +37,10 @@ class _BootTime:
         most_ms = _AHEAD_MS + 1000.0 * _SPEED_UP * (now_s - self.at_s)
         ahead_ms = (boot_ms - self.boot_ms + _LATE_MS) % _TIMES - _LATE_MS
         return ahead_ms <= most_ms
+
+    def is_followed_by(self, later: "_BootTime") -> bool:
+        """Whether another message goes on from this one; a copy of it does not."""
+        return later.boot_ms != self.boot_ms and self.goes_on(later.boot_ms, later.at_s)
 
 
 class RestartWatch:
@@ -73,7 +77,8 @@ class RestartWatch:
         doubtful = self._doubtful.pop(kind, None)
         now = _BootTime(boot_ms, now_s)
         goes_on = last is None or last.goes_on(boot_ms, now_s)
-        if not goes_on and (doubtful is None or not doubtful.goes_on(boot_ms, now_s)):
+        confirmed = doubtful is not None and doubtful.is_followed_by(now)
+        if not goes_on and not confirmed:
             self._doubtful[kind] = now
             self._resumed_s = now_s
             return False

@@ -12,6 +12,7 @@ import math
 
 from pymavlink.dialects.v20 import common as mavlink
 
+SLOWER_WAY_S = 15.0  # by which a frame of the autopilot may come later than by another way
 _STARTED_S = 2.0  # in which frames of an earlier run may come back
 _REPEAT_S = 60.0
 _RECENT_S = 10.0
@@ -20,7 +21,6 @@ _SEQUENCE = 4  # offset of the sequence number in a MAVLink 2 frame
 _NUMBERS = 256
 _BACKWARD_MAX = 3  # in ten seconds; a restart is one
 _DISORDER = 16  # frames by which UDP may change the order
-_COPY_S = 15.0  # by which a way may be slower
 
 Source = tuple[int, int]  # system, component
 
@@ -86,7 +86,7 @@ class CopyWatch:
         frame = bytes(message.get_msgbuf())
         first, first_s = self._frames.get(number, (b"", now_s))
         behind = 0 if self._newest is None else (self._newest - number) % _NUMBERS
-        if 0 < behind < _NUMBERS // 2 and first == frame and now_s - first_s <= _COPY_S:
+        if 0 < behind < _NUMBERS // 2 and first == frame and now_s - first_s <= SLOWER_WAY_S:
             return True
         self._frames[number] = frame, now_s
         self._newest = number

@@ -30,6 +30,7 @@ class TwoChannels(FakeVehicle):
 
     def __init__(self, delay_s: float, seed: int) -> None:
         super().__init__(ARDUPILOT)
+        self.boot_ms = 90_000
         self._other = mavlink.MAVLink(None, 1, 1)
         self._other.seq = 97
         self._delay_s, self._now_s = delay_s, 0.0

@@ -41,6 +41,17 @@ def test_a_time_that_goes_back_twice_is_a_restart_and_counted_once() -> None:
     assert watch.count == 1
 
 
+def test_copies_of_one_message_are_no_second_one() -> None:
+    watch = running()
+    for at_s in (101.0, 101.0, 101.5):
+        assert not watch.receive(position(92_000), at_s)  # by a way that is 9 s slower
+    assert not watch.receive(position(102_000), 102.0)
+    assert watch.count == 0
+    assert not watch.receive(position(1_000), 103.0)
+    assert not watch.receive(position(1_000), 103.0)
+    assert watch.receive(position(1_500), 103.5)
+
+
 def test_a_single_time_that_goes_back_is_none() -> None:
     watch = running()
     assert not watch.receive(position(1_000), 101.0)
@@ -55,7 +66,7 @@ def test_a_message_that_another_one_has_overtaken_is_none(late_ms: int, *, doubt
     watch = running()
     assert not watch.receive(position(100_000 - late_ms), 100.0)
     assert watch.is_open(100.0) == doubt
-    assert watch.receive(position(100_000 - late_ms), 100.0) == doubt
+    assert watch.receive(position(100_000 - late_ms - 1), 100.0) == doubt
 
 
 @pytest.mark.parametrize(
@@ -116,9 +127,9 @@ def test_both_messages_with_a_time_show_one_restart() -> None:
 def test_restarts_within_three_seconds_are_one(after_s: float, count: int) -> None:
     watch = running()
     watch.receive(position(50_000), 101.0)
-    assert watch.receive(position(50_000), 101.0)
+    assert watch.receive(position(50_001), 101.0)
     watch.receive(position(1_000), 101.0 + after_s)
-    assert watch.receive(position(1_000), 101.0 + after_s) == (count == 2)
+    assert watch.receive(position(1_001), 101.0 + after_s) == (count == 2)
     assert watch.count == count
 
 
