@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration: valid values, and one sentence for each error."""
 
-import re
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -573,24 +571,6 @@ def test_no_mode_is_commanded_on_a_limit_that_is_no_alarm(limit_id: str, do: str
     ]
     alarm = f'[[limit]]\nid = "{limit_id}"\nseverity = "warning"\n'
     assert read(BATTERY + alarm + action).action[0].on == limit_id
-
-
-DOCS = Path(__file__).parents[2] / "docs"
-EXAMPLES = [
-    pytest.param(text, id=f"{path.name} {number}")
-    for path in sorted(DOCS.glob("*.md"))
-    for number, text in enumerate(re.findall(r"```toml\n(.*?)```", path.read_text(), re.DOTALL))
-    if path.name != "virtual_gauge.md" and "[[phase]]" not in text
-]
-
-
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_of_the_pages_is_accepted(example: str) -> None:
-    missing = "" if "[[battery]]" in example else BATTERY
-    if "topic = " in example and "[mqtt]" not in example:
-        missing += '[mqtt]\nhost = "fleet.example"\n'
-    config = read(missing + example)
-    assert config.model_fields_set == set(tomllib.loads(missing + example))
 
 
 def test_the_time_that_is_reported_is_configurable() -> None:
