@@ -22,8 +22,8 @@ EXIT_CODES = {
     "found no service. `check` found what will not work now, or a wrong parameter. A recording is "
     "damaged. The disk of an output is full or fails",
     UNUSABLE: "a wrong option, file or configuration, an output without its folder or permission, "
-    "or an extra that is not installed. There is one sentence of each, and nothing under the name "
-    "of the output. The service is not started again by systemd",
+    "or an extra that is not installed. One sentence states which. Nothing is left under the name "
+    "of the output, and systemd does not start the service again",
     IN_USE: "another run uses the pack or the state. The same command works later, and systemd "
     "tries it again after 0.5 s, growing to 10 s (systemd 254 or newer, else always 0.5 s)",
     INTERRUPTED: "Ctrl-C",
