@@ -14,6 +14,7 @@ from smartbattery.bus import Bus
 from smartbattery.bus_trace import PlaybackBus, RecordingBus, Transfer
 from smartbattery.device_lock import GaugeLock
 from smartbattery.errors import (
+    AdapterLimitError,
     BatteryError,
     BusAbsentError,
     BusError,
@@ -31,6 +32,7 @@ from smartbattery.snapshot import BusCounts, Identity, Snapshot
 
 __all__ = [
     "PROFILES",
+    "AdapterLimitError",
     "BatteryError",
     "Bus",
     "BusAbsentError",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from smartbattery import errors
 from smartbattery.bus import Bus
-from smartbattery.errors import BatteryError, BusError, IntegrityError
+from smartbattery.errors import BatteryError, BusAbsentError, IntegrityError
 
 # By name, because a recording outlives the version of the program that wrote it.
 _ERRORS: dict[str, type[BatteryError]] = {
@@ -87,13 +87,14 @@ class PlaybackBus:
         """Reply as recorded; see `smartbattery.bus.Bus`.
 
         Raises:
-            BusError: also when the transfer differs from the recorded one, or none is left.
+            BatteryError: as recorded; `BusAbsentError` also when the transfer differs from the
+                recorded one, or none is left.
         """
         if not self._ahead:
-            raise BusError("the recording ends here")
+            raise BusAbsentError("the recording ends here")
         recorded = self._ahead[0]
         if (recorded.address, recorded.tx, recorded.rx_len) != (address, tx, rx_len):
-            raise BusError(
+            raise BusAbsentError(
                 f"the recording has a transfer of 0x{recorded.address:02x} {recorded.tx.hex()} "
                 f"in place of 0x{address:02x} {tx.hex()}"
             )

@@ -9,6 +9,7 @@
     |   +-- InUseError        another process has locked this gauge
     +-- IntegrityError        bytes arrived that fail their check: PEC, length, echo
     +-- UnsupportedError      the part or the adapter cannot do this; a retry does not help
+        +-- AdapterLimitError by this adapter never: more bytes than it transfers at once
 
 Each carries one sentence that names the address, the command and the bytes where there are any.
 """
@@ -44,3 +45,7 @@ class IntegrityError(BatteryError):
 
 class UnsupportedError(BatteryError):
     """The adapter or the gauge cannot do this; a retry does not help."""
+
+
+class AdapterLimitError(UnsupportedError):
+    """The adapter never does such a transfer: it has more bytes than it transfers at once."""

@@ -12,7 +12,14 @@ from smartbattery import profiles
 from smartbattery import registers as sbs
 from smartbattery.bus import Bus
 from smartbattery.cell_count import adds_up, detect_cell_count
-from smartbattery.errors import BatteryError, BusError, IntegrityError, NackError, UnsupportedError
+from smartbattery.errors import (
+    AdapterLimitError,
+    BatteryError,
+    BusError,
+    IntegrityError,
+    NackError,
+    UnsupportedError,
+)
 from smartbattery.fields import decode_block
 from smartbattery.gauge_state import BEYOND, GaugeState
 from smartbattery.profiles import GENERIC, AccessMethod, BlockRead, PecMode, Profile, Query
@@ -26,7 +33,7 @@ ROUND_S = 5.0  # every slow register is read at least this often, however rare t
 SERIAL_S = 1.0  # longest time for which a pack swapped between two polls goes undetected
 _MIN_PERIOD_S = 0.001
 _TEXT_REPEATS = 2
-_MAX_REFUSALS = 12  # of a command that never answered: the pack does not have it
+_MAX_REFUSALS = 12  # of a command that never answered: pack or adapter cannot do it
 _SUPPORTED = -inf  # in place of refusals: the command has answered
 _NO_CELL_RAW = 0xFFFF
 _IDENTITY = (*sbs.IDENTITY, sbs.MANUFACTURED)
@@ -143,7 +150,8 @@ class Gauge:
         if query is VOLTAGE:
             self._state.trouble = str(error)
             return not isinstance(error, IntegrityError)
-        if isinstance(error, NackError) and query not in self._fast:
+        is_refusal = isinstance(error, NackError) and query not in self._fast
+        if is_refusal or isinstance(error, AdapterLimitError):
             self._state.refused[query.command] = self._state.refused.get(query.command, 0) + 1
         return False
 

@@ -8,7 +8,8 @@ transfers (i801) is served by the kernel's I2C-block calls, which send the same 
 the functionality that the adapter reports decides between both at each opening.
 
 An adapter that is absent is an error of each transfer, not of the constructor: the first transfer
-opens it, by its path, and opens it again after it was unplugged. There are no retries here.
+opens it, by its path, and opens it again after it was unplugged. What did not happen on the bus, by
+a lost arbitration or a signal, is repeated at once; nothing else is.
 """
 
 import errno
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smartbattery.errors import (
+    AdapterLimitError,
+    BatteryError,
     BusAbsentError,
     BusError,
     BusTimeoutError,
+    IntegrityError,
     NackError,
     UnsupportedError,
 )
@@ -29,10 +33,24 @@ if TYPE_CHECKING:
     import smbus2
 
 # Meaning of an errno by adapter (Linux Documentation/i2c/fault-codes.rst, drivers).
-_NACK = frozenset({errno.ENXIO, errno.EREMOTEIO, errno.EIO})
-_TIMEOUT = frozenset({errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
+_MEANINGS: dict[int, tuple[type[BatteryError], str]] = {
+    errno.ENXIO: (NackError, "no answer"),
+    errno.EREMOTEIO: (NackError, "no answer"),
+    errno.EIO: (NackError, "no answer"),
+    errno.ETIMEDOUT: (BusTimeoutError, "the bus is stuck or busy"),
+    errno.EAGAIN: (BusTimeoutError, "the bus is stuck or busy"),
+    errno.EBUSY: (BusTimeoutError, "the bus is stuck or busy"),
+    errno.EBADMSG: (IntegrityError, "the reply is not valid"),
+    errno.EPROTO: (IntegrityError, "the reply is not valid"),
+    # A limit of the adapter (struct i2c_adapter_quirks), for each transfer of this form.
+    errno.EOPNOTSUPP: (AdapterLimitError, "the adapter cannot do this"),
+    errno.ENOTTY: (UnsupportedError, "the adapter cannot do this"),
+    errno.EINVAL: (UnsupportedError, "the adapter cannot do this"),
+}
 _UNPLUGGED = frozenset({errno.ENODEV, errno.EBADF, errno.ENOENT, errno.ESHUTDOWN})
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL})
+_REPEATED = frozenset({errno.EAGAIN, errno.EINTR})  # a lost arbitration, a signal
+_REPEATS = 3
 
 # Functionality of an adapter (linux/i2c.h).
 _FUNC_I2C = 0x0000_0001
@@ -81,7 +99,7 @@ class LinuxBus:
         bus = self._open or self._reopen()
         self._check_kernel_driver(address, writes=rx_len == 0)
         try:
-            reply = self._transfer(bus, address, tx, rx_len)
+            reply = self._repeated(bus, address, tx, rx_len)
         except OSError as error:
             translated = self._translated(error, address, tx)
             self._count(translated)
@@ -89,6 +107,16 @@ class LinuxBus:
         self._timeouts = 0
         self._openings = 0
         return reply
+
+    def _repeated(self, bus: "smbus2.SMBus", address: int, tx: bytes, rx_len: int) -> bytes:
+        """Do one transfer, again at once if another master or a signal was in its way."""
+        for _ in range(_REPEATS):
+            try:
+                return self._transfer(bus, address, tx, rx_len)
+            except OSError as error:
+                if error.errno not in _REPEATED:
+                    raise
+        return self._transfer(bus, address, tx, rx_len)
 
     def close(self) -> None:
         """Close the adapter; the next transfer opens it again."""
@@ -131,7 +159,7 @@ class LinuxBus:
         self._open = bus
         return bus
 
-    def _count(self, error: BusError | UnsupportedError) -> None:
+    def _count(self, error: BatteryError) -> None:
         """Close a bus after several timeouts in a row; any other error shows that it works."""
         if not isinstance(error, BusTimeoutError):
             self._timeouts = 0
@@ -179,21 +207,18 @@ class LinuxBus:
         present = ", ".join(sorted(str(path) for path in Path("/dev").glob("i2c-*")))
         return f"{self._path} does not exist ({present or 'no I2C adapter is enabled'})"
 
-    def _translated(self, error: OSError, address: int, tx: bytes) -> BusError | UnsupportedError:
+    def _translated(self, error: OSError, address: int, tx: bytes) -> BatteryError:
         place = f"{self._path} address 0x{address:02x} command 0x{tx[:1].hex()}"
         # Drivers of USB bridges report EIO or ETIMEDOUT after it was unplugged; the kernel can
         # neither remove the adapter nor find it again before it is closed.
         if error.errno in _UNPLUGGED or _device_at(self._path) != self._device:
             self.close()
             return BusAbsentError(f"{self._path} was unplugged ({error.strerror})")
-        if error.errno in _NACK:
-            return NackError(f"{place}: no answer ({error.strerror})")
         if error.errno == errno.EBUSY and (driver := self._driver_of(address)) is not None:
             return BusError(driver)
-        if error.errno in _TIMEOUT:
-            return BusTimeoutError(f"{place}: the bus is stuck or busy ({error.strerror})")
-        if error.errno in _UNSUPPORTED:
-            return UnsupportedError(f"{place}: the adapter cannot do this ({error.strerror})")
+        if error.errno in _MEANINGS:
+            kind, meaning = _MEANINGS[error.errno]
+            return kind(f"{place}: {meaning} ({error.strerror})")
         return BusError(f"{place}: {error.strerror or error}")
 
 
@@ -225,7 +250,7 @@ def _transfer_calls(bus: "smbus2.SMBus", address: int, tx: bytes, rx_len: int) -
     longest = max(rx_len, len(data))
     if longest > _MAX_BLOCK or (rx_len and data):
         problem = f"{longest} bytes" if longest > _MAX_BLOCK else "data before a read"
-        raise UnsupportedError(
+        raise AdapterLimitError(
             f"address 0x{address:02x} command 0x{command:02x}: {problem}, and this adapter "
             f"transfers {_MAX_BLOCK} bytes at most, one way"
         )

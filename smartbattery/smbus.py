@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from smartbattery.bq40.selectors import READ_SELECTORS
 from smartbattery.bus import Bus
 from smartbattery.errors import (
+    BusAbsentError,
+    BusError,
     BusTimeoutError,
     IntegrityError,
     NackError,
@@ -203,14 +205,15 @@ class SmbusDevice:
         self.counts.transfers += 1
         try:
             reply = self._bus.transfer(self._address, _COMMANDS[command] + sent, length)
-        except NackError:
-            self.counts.nacks += 1
+        except (NackError, BusAbsentError) as error:
+            self.counts.nacks += isinstance(error, NackError)
             raise
-        except BusTimeoutError as error:
-            self.counts.timeouts += 1
+        except BusError as error:
+            self.counts.timeouts += isinstance(error, BusTimeoutError)
             if command == VOLTAGE.command:
                 raise
-            # Some adapters (CP2112) report a refused command as a timeout: then Voltage answers.
+            # Some adapters (CP2112) report a refused command as a timeout, others as an error that
+            # has no kind: then Voltage answers.
             self._transfer(VOLTAGE.command, 2)
             raise NackError(str(error)) from error
         if len(reply) != length:

@@ -571,7 +571,9 @@ def test_nothing_of_the_old_pack_survives_a_hot_swap(
 def test_a_pack_with_little_identity_data_does_not_inherit_those_of_another(answers: bool) -> None:  # noqa: FBT001 - a row
     old, slot = Device(), Slot(None)
     if not answers:
-        old.instead[0x20] = BusError("in use")  # who it is has been read, and comes to nothing
+        old.instead[0x20] = BusAbsentError(
+            "unplugged"
+        )  # who it is has been read, and comes to nothing
     mute = Device()
     for row in (SERIAL, DESIGN, sbs.DESIGN_V, sbs.MANUFACTURED):
         del mute.words[row.command]
@@ -633,7 +635,7 @@ def test_a_flipped_bit_in_a_name_is_no_other_pack_without_a_pec(command: int, da
 def test_a_name_that_is_read_only_once_is_the_one_that_was_read() -> None:
     device = Device(pec=False)
     right = block_reply(ADDRESS, 0x20, b"SANYO", with_pec=False)
-    device.once[0x20], device.instead[0x20] = [right, right], BusError("the end of a recording")
+    device.once[0x20], device.instead[0x20] = [right, right], BusAbsentError("its end")
     assert Gauge(device).poll(0.0).identity.manufacturer == "SANYO"
 
 

@@ -7,6 +7,7 @@ Stand-ins for smbus2 in front of the virtual gauge; how adapters differ: tests/a
 import errno
 import logging
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from dronebms.core.clock import VirtualClock
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.errors import (
+    AdapterLimitError,
     BatteryError,
     BusAbsentError,
     BusError,
@@ -31,6 +33,7 @@ from smartbattery.profiles import BQ40Z50, BQ40Z80
 from tests.adapters import BCM2835, I801, AdapterStandIn
 
 PATH = "/dev/i2c-7"
+IDENTIFIED = 100  # transfers, at least
 BYTE, I2C_BLOCK = 1, 8  # transaction types of linux/i2c.h
 TIMED_OUT = OSError(errno.ETIMEDOUT, "Connection timed out")
 REFUSED = OSError(errno.ENXIO, "No such device or address")
@@ -128,7 +131,7 @@ def test_what_does_not_fit_is_refused_with_the_limit_and_nothing_is_sent(
 ) -> None:
     adapter = AdapterStandIn(virtual(), I801)
     error = error_of(opened(monkeypatch, adapter), tx, rx_len)
-    assert type(error) is UnsupportedError
+    assert type(error) is AdapterLimitError
     assert expected in str(error)
     assert "32 bytes at most" in str(error)
     assert adapter.log == []
@@ -167,6 +170,67 @@ def test_a_pack_whose_cells_do_not_fit_is_still_read_as_far_as_they_do(
     assert snapshot.cells_v == (None,) * 6
     assert snapshot.soc_pct is not None
     assert snapshot.identity.serial == 1001
+
+
+def test_what_an_adapter_cannot_transfer_is_not_selected_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adapter = AdapterStandIn(Manufactured(), I801)
+    gauge = Gauge(opened(monkeypatch, adapter), profile=BQ40Z80, cells=6)
+
+    def selections() -> int:
+        """Selections behind which nothing was read."""
+        pairs = zip(adapter.log, adapter.log[1:], strict=False)
+        return sum(
+            tx[0] == 0x44 and not rx_len and not read for (_, tx, rx_len), (*_, read) in pairs
+        )
+
+    for step in range(100):
+        gauge.poll(step / 10)
+    at_first = selections()
+    for step in range(100, 1200):
+        gauge.poll(step / 10)
+    assert selections() == at_first > 0
+    gauge.poll(200.0)  # after an absence it may be another adapter
+    assert selections() > at_first
+
+
+# ------------------------------------------------------------------------- errors of all kinds
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.EAGAIN,
+        errno.EBADMSG,
+        errno.EINTR,
+        errno.EINVAL,
+        errno.EIO,
+        errno.ENOMEM,
+        errno.ENXIO,
+        errno.EOPNOTSUPP,
+        errno.EPROTO,
+        errno.EREMOTEIO,
+    ],
+    ids=errno.errorcode.get,
+)
+def test_no_error_of_single_transfers_costs_a_reading_its_validity(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Disturbed(AdapterStandIn):
+        def i2c_rdwr(self, *messages: smbus2.i2c_msg) -> None:
+            if len(self.log) > IDENTIFIED and chance.random() < 0.2:
+                raise OSError(number, os.strerror(number))
+            super().i2c_rdwr(*messages)
+
+    chance = random.Random(number)  # noqa: S311 - no secret
+    gauge = Gauge(opened(monkeypatch, Disturbed(virtual())))
+    snapshots = [gauge.poll(step / 10) for step in range(900)]
+    for snapshot in snapshots:
+        assert None not in (snapshot.voltage_v, snapshot.current_a, snapshot.soc_pct)
+        assert snapshot.temperature_degc is not None
+        assert len(snapshot.cells_v) == 6
+        assert None not in snapshot.cells_v
 
 
 # ------------------------------------------------------------------------- stuck
@@ -214,7 +278,8 @@ def test_a_bus_that_times_out_three_times_in_a_row_is_opened_again(
         assert type(error_of(bus)) is BusTimeoutError
         seen.append((stuck.openings, stuck.closings))
     assert seen == [(1, 0), (1, 0), (1, 1), (2, 1), (2, 1), (2, 2), (3, 2)]
-    assert stuck.transfers == 7  # nothing is sent twice
+    # Nothing is sent twice, but what another master was in the way of.
+    assert stuck.transfers == 7 * (4 if number == errno.EAGAIN else 1)
 
 
 @pytest.mark.parametrize("between", [None, REFUSED], ids=["an answer", "a refusal"])

@@ -16,10 +16,12 @@ import smbus2
 
 from smartbattery.bus import Bus
 from smartbattery.errors import (
+    AdapterLimitError,
     BatteryError,
     BusAbsentError,
     BusError,
     BusTimeoutError,
+    IntegrityError,
     NackError,
     UnsupportedError,
 )
@@ -142,10 +144,11 @@ def test_the_path_is_opened_when_it_is_needed_and_once(plug: Plug) -> None:
         (errno.EIO, NackError, "no answer"),
         (errno.ETIMEDOUT, BusTimeoutError, "stuck or busy"),
         (errno.EAGAIN, BusTimeoutError, "stuck or busy"),
-        (errno.EBADMSG, BusError, "Bad message"),
-        (errno.EPROTO, BusError, "Protocol error"),
+        (errno.EINTR, BusError, "Interrupted"),
+        (errno.EBADMSG, IntegrityError, "not valid"),
+        (errno.EPROTO, IntegrityError, "not valid"),
         (errno.EBUSY, BusTimeoutError, "stuck or busy"),
-        (errno.EOPNOTSUPP, UnsupportedError, "cannot do this"),
+        (errno.EOPNOTSUPP, AdapterLimitError, "cannot do this"),
         (errno.ENOTTY, UnsupportedError, "cannot do this"),
         (errno.EINVAL, UnsupportedError, "cannot do this"),
         (errno.ENODEV, BusAbsentError, "was unplugged"),
@@ -173,6 +176,23 @@ def test_an_error_without_errno_is_still_a_sentence(plug: Plug) -> None:
     error = error_of(LinuxBus(PATH))
     assert type(error) is BusError
     assert str(error).endswith("command 0x09: SMBUS_PEC is not a feature")
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EINTR])
+def test_another_master_or_a_signal_costs_no_transfer(number: int, plug: Plug) -> None:
+    class Shared(Adapter):
+        def i2c_rdwr(self, *messages: smbus2.i2c_msg) -> None:
+            self.fails = failure(number) if len(self.messages) < 6 else None
+            super().i2c_rdwr(*messages)
+
+    shared = Shared()
+    plug(shared)
+    assert LinuxBus(PATH).transfer(0x0B, b"\x09", 3) == b"\xa5\xa5\xa5"
+    assert len(shared.messages) == 2 * 4
+    adapter = Adapter(fails=failure(number))
+    plug(adapter)
+    error_of(LinuxBus(PATH))  # always: a master that holds the bus is a fault
+    assert len(adapter.messages) == 2 * 4
 
 
 # ------------------------------------------------------------------------- coming and going

@@ -173,6 +173,18 @@ def test_an_error_without_a_kind_is_passed_on() -> None:
         device_on(Script({VOLTAGE: [BusError("in use")]}), has_pec=True).read_word(VOLTAGE)
 
 
+def test_an_error_without_a_kind_of_one_command_is_a_refusal_if_the_gauge_answers() -> None:
+    script = Script({0x0A: [BusError("no memory")], VOLTAGE: [SEEN_VOLTAGE]})
+    device = device_on(script, has_pec=True)
+    with pytest.raises(NackError, match="no memory"):
+        device.read_word(0x0A)
+    assert (device.counts.timeouts, device.counts.nacks) == (0, 0)
+    silent = Script({0x0A: [BusError("no memory")], VOLTAGE: [BusError("no memory either")]})
+    with pytest.raises(BusError, match="either"):
+        device_on(silent, has_pec=True).read_word(0x0A)
+    assert silent.reads == [(0x0A, 3), (VOLTAGE, 2)]
+
+
 # ------------------------------------------------------------------------- texts
 
 
