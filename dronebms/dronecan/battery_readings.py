@@ -43,7 +43,6 @@ from smartbattery.registers import (
     Register,
     date_of,
 )
-from smartbattery.snapshot import MAX_CELLS
 
 PCB = replace(TEMPERATURE, name="temperature_pcb", field="fet_degc")
 _KELVIN = -273.15
@@ -195,21 +194,19 @@ def charge_of(
 
 
 def cells_of(message: BatteryMessage) -> tuple[int, tuple[float | None, ...]] | None:
-    """Index of the first cell and the cells, `None` of a message without any.
+    """Index of the first place and every place of a message, `None` of a message without any.
 
-    What is no voltage of a cell is `None`; such ones at the end are no cells.
+    What is no voltage of a cell is `None`: an unknown cell, or a place behind the last one.
     """
     values = message.values
     first = int(values.get("index", 0))
     cells_v = values.get("voltage_cell", values.get("voltages", ()))
+    if message.data_type is CBAT:
+        cells_v = cells_v[: values["cell_count"]]
     low = CELLS[0].low
     high = CELLS[0].high
-    known = [v if low <= v <= high else None for v in cells_v]
-    if message.data_type is CBAT:
-        known = known[: values["cell_count"]]
-    while known and known[-1] is None:
-        known.pop()
-    return (first, tuple(known)) if known and first + len(known) <= MAX_CELLS else None
+    places = tuple([v if low <= v <= high else None for v in cells_v])
+    return (first, places) if places else None
 
 
 def alerts_of(message: BatteryMessage) -> tuple[str, ...] | None:

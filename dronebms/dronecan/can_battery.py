@@ -8,7 +8,7 @@ conflict: it is not used, and named as a doubt.
 
 A value holds for the `max_age_s` of its register, at least for the 5 s after which ArduPilot takes
 a DroneCAN battery for lost, or until the node reports the quantity as unknown. A node that restarts
-is the same node, with the same pack.
+is the same node, with the same pack; a node that states another pack begins as another node does.
 """
 
 import logging
@@ -37,9 +37,10 @@ from dronebms.dronecan.battery_readings import (
 )
 from dronebms.dronecan.pack_identification import PackIdentification
 from smartbattery.registers import AVERAGE, CELLS, CURRENT, FULL, STATUS, VOLTAGE, Register
-from smartbattery.snapshot import NO_GAUGE, BusCounts, Identity, Snapshot
+from smartbattery.snapshot import MAX_CELLS, NO_GAUGE, BusCounts, Identity, Snapshot
 
 MAX_AGE_S = 5.0
+_REFUSED_S = 10.0  # after the last message for which a node is refused
 _ALERTS = "alert_raw"  # whose time is that of the alerts
 # A step of a float16 at 4 V: cells that differ by no more may be a divided pack voltage.
 _DIVIDED_V = 0.004
@@ -71,7 +72,7 @@ class CanBattery:
         self._node: int | None = None  # that is followed
         self._led_s = -inf  # last voltage message of that node
         self._others: dict[int, float] = {}  # nodes of a conflict: time of the last message
-        self._ids: dict[int, set[int]] = {}  # ids in BatteryInfo, by node
+        self._ids: dict[int, dict[int, float]] = {}  # by node: ids in BatteryInfo, and their time
         self._seen: dict[int, tuple[float, str]] = {}  # other packs: time and name, by node
         self._withheld = 0
         self._trouble: str | None = None  # as logged
@@ -79,7 +80,7 @@ class CanBattery:
         self._forget()
 
     def _forget(self) -> None:
-        """Begin with another node."""
+        """Begin with another node or pack."""
         self._values: dict[str, _Value] = {}
         self._alerts: dict[int, tuple[float, tuple[str, ...]]] = {}  # time and texts, by rank
         self._gauge_s = -inf  # when the node last stated a full charge capacity
@@ -87,7 +88,8 @@ class CanBattery:
         self._flows = False  # a current other than 0 was measured
         self._measured = False  # two cells have differed
         self._cells = 0  # as sent
-        self._refused: str | None = None  # why the pack is not used
+        self._too_many_cells = 0  # more than configured, as sent
+        self._too_many_s = -inf  # time of that message
 
     def receive(self, message: BatteryMessage, now_s: float) -> None:
         """Read a battery message of the bus, of whichever pack.
@@ -97,8 +99,8 @@ class CanBattery:
             now_s: time at which it was received.
         """
         if message.data_type is BATTERY_INFO:
-            ids = self._ids.setdefault(message.source, set())
-            ids.add(int(message.values["battery_id"]))
+            ids = self._ids.setdefault(message.source, {})
+            ids[int(message.values["battery_id"])] = now_s
         if not self._is_mine(message):
             if is_leading(message.data_type):
                 self._seen[message.source] = now_s, self._sender(message)
@@ -113,7 +115,8 @@ class CanBattery:
             bus_trouble: why nothing is received from the bus.
         """
         waits = self._identification.waits(now_s)
-        hidden = waits or self._refused is not None
+        refusal = self._refusal(now_s)
+        hidden = waits or refusal is not None
         valid: dict[str, Any] = {
             name: one.value for name, one in self._values.items() if not hidden and one.holds(now_s)
         }
@@ -121,7 +124,7 @@ class CanBattery:
         cells_v = tuple([valid.pop(f"cell{k + 1}_v", None) for k in range(count)])
         trouble = None
         if "voltage_v" not in valid:
-            trouble = self._reason(now_s, bus_trouble, waits=waits)
+            trouble = self._reason(now_s, bus_trouble, refusal, waits=waits)
         if trouble != self._trouble:
             self._log_change(trouble)
         known = {} if hidden else self._identification.identity(now_s)
@@ -157,11 +160,17 @@ class CanBattery:
             return source == pack.node_id
         if message.data_type in (BATTERY_INFO, BATTERY_INFO_AUX):
             return battery_id_of(message) == pack.battery_id
-        ids = self._ids.get(source)
-        if ids is not None:  # the id of its BatteryInfo counts, if it is one
+        ids = self._ids_of(source)
+        if ids:  # the id of its BatteryInfo counts, if it is one
             return ids == {pack.battery_id}
         stated = battery_id_of(message)
         return source == self._node if stated is None else stated == pack.battery_id
+
+    def _ids_of(self, node: int) -> set[int]:
+        """Ids in BatteryInfo of a node, without those that it has stopped to send."""
+        times = self._ids.get(node, {})
+        newest_s = max(times.values(), default=-inf)
+        return {number for number, at_s in times.items() if newest_s - at_s <= _REFUSED_S}
 
     def _follows(self, message: BatteryMessage, now_s: float) -> bool:
         """Whether the sender is the node that is followed; the first one is from now on."""
@@ -182,9 +191,19 @@ class CanBattery:
         self._node = source
         self._led_s = now_s
         self._others.pop(source, None)
+        self._begin(now_s)
+        return True
+
+    def _begin(self, now_s: float) -> None:
+        """Begin with another node or pack."""
         self._forget()
         self._identification.begin(now_s)
-        return True
+
+    def _mixed_ids(self) -> set[int]:
+        """Ids of the several packs that the node of a pack without an id sends."""
+        node = self._pack.address.node_id
+        ids = set[int]() if node is None else self._ids_of(node)
+        return ids if len(ids) > 1 else set()
 
     def _conflict(self, node: int) -> str:
         return f"battery {self._pack.address.battery_id} sent by node {node} too: unused"
@@ -200,15 +219,17 @@ class CanBattery:
 
     def _read(self, message: BatteryMessage, now_s: float) -> None:
         """Store the plausible values of a message of the followed node."""
-        ids = self._ids.get(message.source, set())
-        if self._pack.address.battery_id is None and len(ids) > 1:
-            numbers = ", ".join(map(str, sorted(ids)))
-            self._refused = f"node {message.source} sends the batteries {numbers}: name one"
+        if self._mixed_ids():  # one of them may be of another pack
+            self._begin(now_s)
             return
         stated = states_full_charge(message)
+        is_gauge = now_s - self._gauge_s <= FULL.max_age_s if stated is None else stated
+        fields = identity_of(message, is_gauge=is_gauge)
+        if self._identification.contradicts(message.data_type, fields):
+            _log.warning("%s: another pack behind node %d", self._pack.name, message.source)
+            self._begin(now_s)
         if stated:
             self._gauge_s = now_s
-        is_gauge = now_s - self._gauge_s <= FULL.max_age_s if stated is None else stated
         rank = RANKS[message.data_type.type_id]
         reversed_types = self._pack.reversed_types
         for register, read in values_of(message, is_gauge=is_gauge):
@@ -225,7 +246,6 @@ class CanBattery:
         alerts = None if self._pack.ignore_flags else alerts_of(message)
         if alerts is not None:
             self._alerts[rank] = now_s, alerts
-        fields = identity_of(message, is_gauge=is_gauge)
         self._identification.receive(message.data_type, fields)
 
     def _count(self, message: BatteryMessage, rank: int, now_s: float, *, is_gauge: bool) -> None:
@@ -248,16 +268,19 @@ class CanBattery:
         if found is None:
             return
         first, cells_v = found
-        count = first + len(cells_v)
-        known_v = [v for v in cells_v if v is not None]
-        self._measured |= max(known_v) - min(known_v) > _DIVIDED_V
+        known = {k: v for k, v in enumerate(cells_v, start=first) if v is not None}
+        count = max(known, default=-1) + 1
         configured = self._pack.cells
-        if configured is not None and count > configured:
-            self._refused = f"{self._pack.name} has {count} cells, {configured} are configured"
+        if count > MAX_CELLS:
             return
-        self._refused = None
+        if known:
+            self._measured |= max(known.values()) - min(known.values()) > _DIVIDED_V
+        if configured is not None and count > configured:
+            self._too_many_cells = count
+            self._too_many_s = now_s
+            return
         self._cells = max(self._cells, count)
-        if configured in (None, count) and message.data_type is not BATTERY_CELLS:
+        if known and configured in (None, count) and message.data_type is not BATTERY_CELLS:
             stated = {"cells": count}
             self._identification.receive(message.data_type, stated, first_only=True)
         for k, cell_v in enumerate(cells_v, start=first):
@@ -289,13 +312,26 @@ class CanBattery:
 
     # ------------------------------------------------------------------ sentences
 
-    def _reason(self, now_s: float, bus_trouble: str | None, *, waits: bool) -> str:
+    def _refusal(self, now_s: float) -> str | None:
+        """Why the followed node is not used, until it has been otherwise for some seconds."""
+        mixed = self._mixed_ids()
+        if mixed:
+            numbers = ", ".join(map(str, sorted(mixed)))
+            return f"node {self._pack.address.node_id} sends the batteries {numbers}: name one"
+        if now_s - self._too_many_s <= _REFUSED_S:
+            count = self._too_many_cells
+            return f"{self._pack.name} has {count} cells, {self._pack.cells} are configured"
+        return None
+
+    def _reason(
+        self, now_s: float, bus_trouble: str | None, refusal: str | None, *, waits: bool
+    ) -> str:
         """Why there is no voltage."""
         if bus_trouble is not None:
             return bus_trouble
         if now_s - self._led_s <= MAX_AGE_S:
-            if self._refused is not None:
-                return self._refused
+            if refusal is not None:
+                return refusal
             if waits:
                 return f"waiting for the identity of node {self._node}"
             return f"{self._pack.name} reports no voltage"
@@ -307,5 +343,5 @@ class CanBattery:
         """Ids of the packs of a node, and the node."""
         node = f"node {message.source}"
         stated = battery_id_of(message)
-        ids = self._ids.get(message.source) or ({stated} if stated is not None else set())
+        ids = self._ids_of(message.source) or ({stated} if stated is not None else set())
         return f"battery {', '.join(map(str, sorted(ids)))} of {node}" if ids else node

@@ -26,6 +26,7 @@ _FAST = (CBAT.type_id, BATTERY_INFO.type_id)  # the better one first
 _EVERY = (*_FAST, BATTERY_PERIODIC.type_id, BATTERY_INFO_AUX.type_id)
 _SERIAL = "serial"
 _NAMES = (_SERIAL, "manufacturer", "device", "date")
+_OF_A_PACK = (*_NAMES, "cells")
 
 
 class PackIdentification:
@@ -39,7 +40,7 @@ class PackIdentification:
         self._began_s = -inf
 
     def begin(self, now_s: float) -> None:
-        """Begin with another node; the chosen data types stay."""
+        """Begin with another node or pack; the chosen data types stay."""
         self._stated.clear()
         self._named_by = None
         self._is_fast = False
@@ -60,6 +61,14 @@ class PackIdentification:
             stated = self._stated.setdefault(name, {})
             first = stated.get(data_type.type_id, value)
             stated[data_type.type_id] = first if first_only else value
+
+    def contradicts(self, data_type: DataType, fields: Mapping[str, Any]) -> bool:
+        """Whether a data type states another pack than it did before."""
+        return any(
+            self._stated.get(name, {}).get(data_type.type_id, value) != value
+            for name, value in fields.items()
+            if name in _OF_A_PACK
+        )
 
     def waits(self, now_s: float) -> bool:
         """Whether what names the pack may still come.

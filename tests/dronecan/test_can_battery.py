@@ -304,11 +304,46 @@ def test_a_pack_with_more_cells_than_configured_is_refused_until_it_has_them() -
     for fields in (GAUGE_AUX, GAUGE_AUX | {"voltage_cell": CELLS_V[:4]}):
         source.receive(message(INFO, GAUGE), 0.0)
         source.receive(message(AUX, fields), 0.0)
-        if fields is GAUGE_AUX:
-            refused = source.poll(0.0)
-            assert (refused.voltage_v, refused.cells_v) == (None, (None,) * 4)
-            assert refused.trouble == "battery 1 on mcast:0 has 6 cells, 4 are configured"
-    assert source.poll(FAST_S).voltage_v == 22.5
+        refused = source.poll(FAST_S)
+        assert (refused.voltage_v, refused.cells_v) == (None, (None,) * 4)
+        assert refused.trouble == "battery 1 on mcast:0 has 6 cells, 4 are configured"
+    source.receive(message(INFO, GAUGE), 9.0)
+    assert source.poll(10.0).voltage_v is None
+    assert source.poll(10.1).voltage_v == 22.5
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(CELLS, {"voltages": CELLS_V[:4]}), (CELLS, {"voltages": CELLS_V[4:], "index": 4})],
+        [(AUX, GAUGE_AUX), (AUX, GAUGE_AUX | {"voltage_cell": (*CELLS_V[:4], NAN, NAN)})],
+    ],
+    ids=["in parts", "the last ones not always"],
+)
+def test_a_pack_with_more_cells_is_refused_without_interruption(parts: list[Row]) -> None:
+    source = CanBattery(CanPack(FIRST, cells=4))
+    seen = set()
+    for tick in range(200):
+        source.receive(message(INFO, GAUGE), tick / 10)
+        name, fields = parts[tick % 2]
+        source.receive(message(name, fields), tick / 10)
+        if tick > 1:
+            seen.add(source.poll(tick / 10).voltage_v)
+    assert seen == {None}
+
+
+@pytest.mark.parametrize("unknown", [(5,), (4, 5), (0, 5), (0, 1, 2, 3, 4, 5)])
+def test_cells_that_become_unknown_do_not_hold_wherever_they_are(unknown: tuple[int, ...]) -> None:
+    fields = {AUX: GAUGE_AUX, CBAT: CUAV, CELLS: {"voltages": CELLS_V}}
+    for name, base in fields.items():
+        source = battery((INFO, GAUGE), (name, base), (INFO, GAUGE))
+        assert None not in source.poll(0.0).cells_v
+        key = "voltages" if name == CELLS else "voltage_cell"
+        cells_v = tuple(NAN if k in unknown else v for k, v in enumerate(CELLS_V))
+        source.receive(message(name, base | {key: cells_v}), 0.5)
+        seen = source.poll(0.5).cells_v
+        assert [k for k, v in enumerate(seen) if v is None] == [*unknown]
+        assert len(seen) == 6
 
 
 # ---------------------------------------------------------------------- time
@@ -376,6 +411,42 @@ def test_data_without_an_id_of_a_node_with_two_packs_are_of_none() -> None:
     assert (snapshot.voltage_v, snapshot.cells_v) == (22.5, ())
     by_node = battery((INFO, GAUGE), (INFO, GAUGE | {"battery_id": 2}), pack=NODE)
     assert by_node.poll(0.0).trouble == "node 42 sends the batteries 1, 2: name one"
+
+
+def test_a_second_id_refuses_a_pack_only_as_long_as_it_is_sent() -> None:
+    by_node = CanBattery(NODE)
+    by_id = CanBattery(PACK)
+    seen = []
+    for second in range(60):
+        both = second in (20, 22)
+        for number in (1, 2) if both else (1,):
+            for source in (by_node, by_id):
+                source.receive(message(INFO, GAUGE, battery_id=number), float(second))
+        for source in (by_node, by_id):
+            source.receive(message(CELLS, {"voltages": CELLS_V}), float(second))
+        seen.append((by_node.poll(second).voltage_v, len(by_id.poll(second).cells_v)))
+    assert seen[19] == (22.5, 6)
+    assert {voltage_v for voltage_v, _ in seen[20:32]} == {None}
+    assert seen[45] == (22.5, 6)
+
+
+def test_two_nodes_that_exchange_their_packs_are_followed_with_them() -> None:
+    sources = [CanBattery(CanPack(BatteryAddress(BUS, k))) for k in (1, 2)]
+    polls: list[Snapshot] = []
+    for second in range(60):
+        for node, number in ((42, 1), (43, 2)) if second < 20 else ((42, 2), (43, 1)):
+            serial = 100 + number
+            fields = {"battery_id": number, "model_instance_id": serial, "voltage": 20.0 + number}
+            for source in sources:
+                source.receive(message(INFO, GAUGE, node, **fields), float(second))
+                source.receive(message(CELLS, {"voltages": CELLS_V[:4]}, node), float(second))
+        polls = [source.poll(float(second)) for source in sources]
+        for number, snapshot in enumerate(polls, start=1):
+            assert snapshot.voltage_v in (None, 20.0 + number)
+            assert snapshot.voltage_v is None or snapshot.identity.serial == 100 + number
+    assert [len(snapshot.cells_v) for snapshot in polls] == [4, 4]
+    assert [snapshot.voltage_v for snapshot in polls] == [21.0, 22.0]
+    assert [snapshot.doubts for snapshot in polls] == [(), ()]
 
 
 def test_the_slot_counts_for_a_node_without_battery_info_alone() -> None:
@@ -470,6 +541,30 @@ def test_another_pack_behind_the_same_node_is_another_pack() -> None:
     for second, serial in ((SETTLED_S, 4711), (SETTLED_S + 1.0, 4712)):
         source.receive(message(INFO, GAUGE, model_instance_id=serial), second)
         assert source.poll(second).identity.serial == serial
+
+
+def test_nothing_of_a_pack_is_shown_as_of_another_one_behind_the_same_node() -> None:
+    source = battery((INFO, GAUGE), (CBAT, CUAV), (AUX, GAUGE_AUX))
+    source.receive(message(CBAT, CUAV), SETTLED_S)
+    source.receive(message(AUX, GAUGE_AUX), SETTLED_S)
+    before = source.poll(SETTLED_S)
+    assert (before.identity.serial, len(before.cells_v), before.cycles) == (1234, 6, 12)
+    four = {"serial_number": 1300, "cell_count": 4, "voltage_cell": CELLS_V[:4], "voltage": 15.0}
+    other = CUAV | four | {"cycle_count": 65535, "full_charge_capacity": 0.0}
+    source.receive(message(CBAT, other), SETTLED_S + 1.0)
+    after = source.poll(SETTLED_S + 1.0)
+    assert (after.identity.serial, after.identity.cells) == (1300, 4)
+    assert after.cells_v == pytest.approx(CELLS_V[:4], abs=0.002)
+    assert (after.cycles, after.full_mah) == (None, None)
+
+
+def test_a_node_that_restarts_with_another_number_of_cells_has_another_pack() -> None:
+    source = battery((CBAT, CUAV | {"serial_number": 0}), pack=NODE)
+    assert len(source.poll(0.0).cells_v) == 6
+    four = {"serial_number": 0, "cell_count": 4, "voltage_cell": CELLS_V[:4], "voltage": 15.0}
+    for second in range(20, 40):
+        source.receive(message(CBAT, CUAV | four), float(second))
+    assert len(source.poll(39.0).cells_v) == 4
 
 
 IDENTITIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
