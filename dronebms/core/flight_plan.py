@@ -93,6 +93,16 @@ class ReturnTo(StrEnum):
     HOME_THEN_LANDING = "home, then mission landing"  # home or the nearest rally point first
     MISSION = "along the mission"  # on to its landing; back to home if it has none
     MISSION_NEARER = "along the mission, nearer end"  # on or back, by the number of items
+    RALLY_OR_HERE = "rally point, else in place"  # the nearest of them; lands where it is otherwise
+
+
+class RallyHeight(StrEnum):
+    """What the altitude of a rally point is to the return that goes there."""
+
+    UNUSED = "unused"
+    LEAST = "least"  # of the way: it is no lower
+    WAY = "way"  # the height of the way, in place of that of the return
+    BASE = "base"  # the heights of the return are above it, in place of home
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,8 @@ class ReturnPlan:
     lands: bool = True  # False: it stays at home as it is, in the air or on its wheels
     to: ReturnTo = ReturnTo.HOME
     rally_within_m: float | None = None  # of the vehicle: farther ones do not count; None: all do
+    rally_beyond_m: float = 0.0  # of home: nearer ones do not count
+    rally_height: RallyHeight = RallyHeight.UNUSED
     missing: tuple[str, ...] = ()  # parameters that the autopilot did not answer
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The return, the speeds and the agility of a vehicle, by what was read of its parameters.
 
-Source: ArduCopter mode_rtl.cpp and mode.cpp `land_run_vertical_control`; ArduPlane mode_rtl.cpp
-`update` and `navigate`; PX4 rtl.cpp `computeReturnAltitude` and `setRtlTypeAndDestination`,
-rtl_direct.cpp `getActivationState` for rovers, FlightTaskAuto.cpp `_prepareLandSetpoints` and
+Source: ArduCopter mode_rtl.cpp `compute_return_target` and mode.cpp `land_run_vertical_control`;
+ArduPlane mode_rtl.cpp `update` and `navigate`, commands_logic.cpp `do_RTL`; PX4 rtl.cpp
+`computeReturnAltitude`, `setRtlTypeAndDestination` and `findClosestSafePoint`, rtl_direct.cpp
+`getActivationState` for rovers, FlightTaskAuto.cpp `_prepareLandSetpoints` and
 `_updateTrajConstraints`.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from dronebms.core.flight_plan import Agility, ReturnPlan, ReturnTo, Speeds
+from dronebms.core.flight_plan import Agility, RallyHeight, ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.protocol.mission_items import Circles
 from mavlink_bridge.vehicle.return_parameter_rows import COPTER, PLANE, PX4, ROVER
 
@@ -23,13 +24,14 @@ _LANDING_AT_LEAST_M = 1.0  # ArduCopter lands slowly below this height at any ra
 _TO_LANDING: Mapping[float | None, ReturnTo] = MappingProxyType(
     {1.0: ReturnTo.HOME_THEN_LANDING, 2.0: ReturnTo.LANDING, 4.0: ReturnTo.LANDING}
 )
-# RTL_TYPE; 2 and 4 fly the mission's way, 1 and 5 avoid home where there is another place.
+# RTL_TYPE; 2 and 4 fly the mission's way, 1 avoids home where there is another place, 5 always.
 _RETURN_TO = (
     *(ReturnTo.HOME_OR_RALLY, ReturnTo.LANDING_OR_RALLY, ReturnTo.MISSION),
-    *(ReturnTo.NEAREST, ReturnTo.MISSION_NEARER, ReturnTo.RALLY),
+    *(ReturnTo.NEAREST, ReturnTo.MISSION_NEARER, ReturnTo.RALLY_OR_HERE),
 )
 _QRTL_ALWAYS = 3  # Q_RTL_MODE
 _CLIMB_BEFORE_TURN = 1 << 4  # FLIGHT_OPTIONS
+_OWN_RALLY_M = 10.0  # PX4 kLandApproachAssociationDistanceM: so close to home it is home's
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def _copter(read: Read) -> tuple[ReturnPlan, Speeds]:
         lands=not stays,
         to=_home_or_rally(read),
         rally_within_m=get("rally_m") or None,
+        rally_height=RallyHeight.LEAST,
         missing=read.missing,
     )
     return plan, Speeds(cruise_m_s, get("climb_m_s"), descent_m_s)
@@ -87,6 +90,7 @@ def _plane(read: Read) -> tuple[ReturnPlan, Speeds]:
         lands=to_landing is not None,
         to=to_landing or _home_or_rally(read),
         rally_within_m=get("rally_m") or None,
+        rally_height=RallyHeight.WAY,
         missing=read.missing,
     )
     if not mode:
@@ -160,6 +164,8 @@ def _px4(read: Read) -> tuple[ReturnPlan, Speeds]:
         on_rotors=hovers and bool(get("wing")),
         lands=delay_s is None or delay_s >= 0.0,
         to=to,
+        rally_beyond_m=0.0 if to is ReturnTo.RALLY_OR_HERE else _OWN_RALLY_M,
+        rally_height=RallyHeight.BASE,
         missing=read.missing,
     )
     return plan, wing if get("wing") else rotor

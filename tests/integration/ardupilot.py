@@ -292,16 +292,17 @@ class ArduPilot(ABC):
             )
         )
 
-    def upload(self, items: Sequence[Item]) -> float:
+    def upload(self, items: Sequence[Item], kind: int = 0) -> float:
         """Upload a mission as a ground station; return the seconds that this took.
 
-        Each item is requested once, in order: nothing disturbs the transfer.
+        Each item is requested once, in order: nothing disturbs the transfer. `kind` is that of
+        MAV_MISSION_TYPE.
         """
         start_s, last = self.clock.now_s(), self.last
         requests = "MISSION_REQUEST", "MISSION_REQUEST_INT"
         for name in (*requests, "MISSION_ACK"):
             last.pop(name, None)
-        self.send(mavlink.MAVLink_mission_count_message(self.system, 1, len(items), 0))
+        self.send(mavlink.MAVLink_mission_count_message(self.system, 1, len(items), kind))
         for number, one in enumerate(items):
             self.until(
                 lambda: any(name in last for name in requests),
@@ -312,7 +313,7 @@ class ArduPilot(ABC):
             assert request.seq == number
             self.send(
                 mavlink.MAVLink_mission_item_int_message(
-                    self.system, 1, number, one[0], one[1], 0, 1, *one[2:], 0
+                    self.system, 1, number, one[0], one[1], 0, 1, *one[2:], kind
                 )
             )
         self.until(lambda: "MISSION_ACK" in last, 10.0, "the end of the upload")

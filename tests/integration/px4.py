@@ -5,6 +5,7 @@ Instance 7, which is system 8. The test is the ground station on the second onbo
 companion has the first one. All times and timeouts are those of the vehicle.
 """
 
+import math
 import os
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from tests.integration.ardupilot import HOME_DEG
+from tests.integration.ardupilot import HOME_DEG, M_PER_DEG
 from tests.integration.copter import Copter
 
 BINARY = os.environ.get("DRONEBMS_PX4", "")
@@ -88,13 +89,27 @@ class Px4(Copter):
         assert self.command(176, 1, mode >> 16 & 0xFF, mode >> 24) == 0
         self.until(lambda: self.mode == mode, 5.0, f"mode {mode}")
 
+    def _altitude_m(self, height_m: float) -> float:
+        """Altitude above mean sea level of a height above home."""
+        where: Any = self.last["GLOBAL_POSITION_INT"]
+        return float((where.alt - where.relative_alt) / 1000 + height_m)
+
+    def go_away(self, north_m: float, height_m: float = 20.0) -> None:
+        """Command a place north of home; the vehicle holds there."""
+        lat_raw = round((HOME_DEG[0] + north_m / M_PER_DEG) * 1e7)
+        frame, number = mavlink.MAV_FRAME_GLOBAL_INT, mavlink.MAV_CMD_DO_REPOSITION
+        self.send(
+            mavlink.MAVLink_command_int_message(
+                *(self.system, 1, frame, number, 0, 0, -1.0, 1.0, 0.0, math.nan),
+                *(lat_raw, round(HOME_DEG[1] * 1e7), self._altitude_m(height_m)),
+            )
+        )
+
     def take_off(self, height_m: float = 20.0) -> None:
         """Arm and climb."""
         self.arm()
         nan = float("nan")
-        where: Any = self.last["GLOBAL_POSITION_INT"]
-        above_m = (where.alt - where.relative_alt) / 1000 + height_m
-        assert self.command(22, 0, 0, 0, nan, nan, nan, above_m) == 0
+        assert self.command(22, 0, 0, 0, nan, nan, nan, self._altitude_m(height_m)) == 0
         self.until(lambda: self.height_m > height_m - 2, 60.0, "height")
         self.until(lambda: self.mode == HOLD, 30.0, "hold")
 

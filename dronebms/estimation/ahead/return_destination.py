@@ -4,16 +4,19 @@
 Home, rally points and landings of the mission, each with the places that are passed on the way.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, ReturnPlan, ReturnTo
+from dronebms.core.flight_plan import FlightPlan, ItemKind, RallyHeight, ReturnPlan, ReturnTo
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.motion.positions import HOME, Position, position_of
 from smartbattery.values import changed
 
 _PASSED = (ItemKind.WAYPOINT, ItemKind.LOITER)
 _LANDINGS = (ReturnTo.LANDING, ReturnTo.LANDING_OR_RALLY, ReturnTo.NEAREST)
+_IN_PLACE = "in place"
+_TO_RALLY = (ReturnTo.RALLY, ReturnTo.RALLY_OR_HERE)
 ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
 
 
@@ -26,6 +29,12 @@ class Destination:
     via: tuple[Position, ...] = ()  # places on the way, in order
     level: bool = False  # the return neither climbs nor waits
     item: int | None = None  # of the mission, that is the landing there
+    rally_up_m: float | None = None  # altitude of the rally point there above home
+
+    @property
+    def is_place(self) -> bool:
+        """Whether the return goes anywhere: False where it lands in place."""
+        return self.name != _IN_PLACE
 
 
 def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:
@@ -45,7 +54,10 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     if not landings:
         return nearest
     # It circles there, and the landing nearest to that place follows.
-    first = changed(nearest.position, up_m=_higher_m(here.up_m, _returns(vehicle).height_m))
+    height_m = nearest.rally_up_m
+    if height_m is None:
+        height_m = _returns(vehicle).height_m
+    first = changed(nearest.position, up_m=_higher_m(here.up_m, height_m))
     landing = min(landings, key=lambda place: first.distance_m(place.position))
     route = _sequence(landing, first, vehicle, None).via
     return changed(landing, via=(first, *route), level=True)
@@ -58,24 +70,28 @@ def _candidates(
     home = [Destination("home", HOME)]
     if to is ReturnTo.HOME:
         return home
+    rally = _near_rally(here, vehicle)
+    if to is ReturnTo.RALLY_OR_HERE and not rally:
+        return [Destination(_IN_PLACE, changed(here, up_m=0.0), level=True)]
     if to not in _LANDINGS:
-        rally = _near_rally(here, vehicle)
-        return rally or home if to is ReturnTo.RALLY else home + rally
+        return rally or home if to in _TO_RALLY else home + rally
     if item is None and (vehicle.flies_mission or _returns_by_item(vehicle)):
         item = vehicle.mission_item
     places = [_sequence(one, here, vehicle, item) for one in _landings(vehicle)]
     if to is not ReturnTo.LANDING:
-        places += _rally(vehicle)
+        places += rally
     return places + home if to is ReturnTo.NEAREST else places or home
 
 
 def _near_rally(here: Position, vehicle: VehicleState) -> list[Destination]:
     """The rally points to which a return may go."""
-    within_m = _returns(vehicle).rally_within_m
+    returns = _returns(vehicle)
+    within_m = math.inf if returns.rally_within_m is None else returns.rally_within_m
     return [
         one
         for one in _rally(vehicle)
-        if within_m is None or here.distance_m(one.position) <= within_m
+        if here.distance_m(one.position) <= within_m
+        and HOME.distance_m(one.position) >= returns.rally_beyond_m
     ]
 
 
@@ -203,8 +219,15 @@ def alternates(vehicle: VehicleState) -> list[Destination]:
 def _rally(vehicle: VehicleState) -> Iterator[Destination]:
     for number, place in enumerate(_plan(vehicle).rally or (), 1):
         position = position_of(place, vehicle)
-        if position is not None:  # the altitude of a rally point is that of the flight to it
-            yield Destination(f"rally point {number}", changed(position, up_m=0.0))
+        if position is not None:
+            yield _rally_point(number, position, _returns(vehicle).rally_height)
+
+
+def _rally_point(number: int, position: Position, height: RallyHeight) -> Destination:
+    """A rally point; its ground is at the height of home, unless its altitude is lower."""
+    up_m = position.up_m
+    ground_m = min(up_m or 0.0, 0.0) if height is RallyHeight.BASE else 0.0
+    return Destination(f"rally point {number}", changed(position, up_m=ground_m), rally_up_m=up_m)
 
 
 def _landings(vehicle: VehicleState) -> Iterator[Destination]:

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, MissionItem, Place, ReturnTo, Speeds
+from dronebms.core.flight_plan import (
+    FlightPlan,
+    ItemKind,
+    MissionItem,
+    Place,
+    RallyHeight,
+    ReturnPlan,
+    ReturnTo,
+    Speeds,
+)
 from dronebms.core.report import Estimate, Verdict
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.ahead.reach import verdict
@@ -266,6 +275,63 @@ def test_a_return_to_rally_points_alone_passes_a_nearer_home() -> None:
     assert found.home_s == pytest.approx(3000.0 / 10.0 + 4.0 + 35.0, rel=0.01)
     without = replace(far, rally=None)
     assert returned(replace(AWAY, plan=without)).home_s == pytest.approx(HOME_S, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("height", "up_m", "more_s"),
+    [
+        # The return from 40 m climbs at 2 m/s to its height of 40 m, and descends at 2 m/s.
+        (RallyHeight.UNUSED, 100.0, 0.0),
+        (RallyHeight.LEAST, 100.0, 30.0 + 30.0),
+        (RallyHeight.LEAST, 10.0, 0.0),
+        (RallyHeight.WAY, 100.0, 30.0 + 30.0),
+        (RallyHeight.WAY, 10.0, 0.0),  # the vehicle is higher
+        (RallyHeight.BASE, 60.0, 30.0 + 30.0),
+        (RallyHeight.BASE, -20.0, 10.0),  # its ground is 20 m below home
+    ],
+)
+def test_the_altitude_of_a_rally_point_is_what_the_autopilot_makes_of_it(
+    height: RallyHeight, up_m: float, more_s: float
+) -> None:
+    returns = replace(RETURNS, to=ReturnTo.RALLY, rally_height=height)
+
+    def home_s(alt_m: float | None) -> float:
+        at = replace(place(1.9), alt_m=alt_m)
+        found = returned(replace(AWAY, plan=replace(PLAN, returns=returns, rally=(at,)))).home_s
+        assert found is not None
+        return found
+
+    assert home_s(up_m) == pytest.approx(home_s(None) + more_s, abs=0.1)
+
+
+def test_a_wait_at_a_rally_point_is_at_its_height_above_the_point() -> None:
+    waits = replace(RETURNS, to=ReturnTo.RALLY, wait_s=5.0, wait_height_m=15.0)
+    above = replace(waits, rally_height=RallyHeight.BASE)
+
+    def home_s(returns: ReturnPlan, up_m: float) -> float | None:
+        plan = replace(PLAN, returns=returns, rally=(place(1.9, up_m),))
+        return returned(replace(AWAY, plan=plan)).home_s
+
+    assert home_s(above, 0.0) == home_s(waits, 0.0)
+    # Above a point of 20 m: 10 s more of climb and of descent, at the same rate above and below.
+    assert home_s(above, 20.0) == pytest.approx((home_s(waits, 0.0) or 0.0) + 20.0)
+
+
+def test_a_rally_point_at_home_is_home() -> None:
+    own = replace(RETURNS, to=ReturnTo.HOME_OR_RALLY, rally_height=RallyHeight.BASE)
+    plan = replace(PLAN, returns=replace(own, rally_beyond_m=10.0), rally=(place(0.005, 100.0),))
+    assert returned(replace(AWAY, plan=plan)).home_s == pytest.approx(HOME_S, rel=1e-3)
+    far = replace(plan, rally=(place(0.02, 100.0),))
+    assert returned(replace(AWAY, plan=far)).home_s == pytest.approx(HOME_S - 2.0 + 50.0 + 50.0)
+
+
+def test_a_return_that_lands_in_place_without_a_rally_point_is_no_way_home() -> None:
+    alone = replace(PLAN, returns=replace(RETURNS, to=ReturnTo.RALLY_OR_HERE))
+    without = returned(replace(AWAY, plan=alone))
+    assert (without.verdict, without.missing) == (Verdict.UNKNOWN, "a rally point")
+    assert without.home_s is None
+    found = returned(replace(AWAY, plan=replace(alone, rally=(place(1.9),))))
+    assert found.home_s == pytest.approx(10.0 + 4.0 + 35.0, rel=0.01)
 
 
 def test_a_return_to_the_landing_of_the_mission_is_judged_so() -> None:
