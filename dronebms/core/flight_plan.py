@@ -96,13 +96,13 @@ class ReturnTo(StrEnum):
     RALLY_OR_HERE = "rally point, else in place"  # the nearest of them; lands where it is otherwise
 
 
-class RallyHeight(StrEnum):
-    """What the altitude of a rally point is to the return that goes there."""
+class PlaceHeight(StrEnum):
+    """What the altitude of a place is to the return that goes there."""
 
     UNUSED = "unused"
-    LEAST = "least"  # of the way: it is no lower
-    WAY = "way"  # the height of the way, in place of that of the return
-    BASE = "base"  # the heights of the return are above it, in place of home
+    LEAST = "least"  # of a rally point: the way is no lower
+    WAY = "way"  # of a rally point: the height of the way, in place of that of the return
+    BASE = "base"  # of any place: the heights of the return are above it, in place of home
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class ReturnPlan:
     to: ReturnTo = ReturnTo.HOME
     rally_within_m: float | None = None  # of the vehicle: farther ones do not count; None: all do
     rally_beyond_m: float = 0.0  # of home: nearer ones do not count
-    rally_height: RallyHeight = RallyHeight.UNUSED
+    place_height: PlaceHeight = PlaceHeight.UNUSED
     missing: tuple[str, ...] = ()  # parameters that the autopilot did not answer
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from dronebms.core.flight_plan import Agility, RallyHeight, ReturnPlan, ReturnTo, Speeds
+from dronebms.core.flight_plan import Agility, PlaceHeight, ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.protocol.mission_items import Circles
 from mavlink_bridge.vehicle.return_parameter_rows import COPTER, PLANE, PX4, ROVER
 
@@ -68,7 +68,7 @@ def _copter(read: Read) -> tuple[ReturnPlan, Speeds]:
         lands=not stays,
         to=_home_or_rally(read),
         rally_within_m=get("rally_m") or None,
-        rally_height=RallyHeight.LEAST,
+        place_height=PlaceHeight.LEAST,
         missing=read.missing,
     )
     return plan, Speeds(cruise_m_s, get("climb_m_s"), descent_m_s)
@@ -90,7 +90,7 @@ def _plane(read: Read) -> tuple[ReturnPlan, Speeds]:
         lands=to_landing is not None,
         to=to_landing or _home_or_rally(read),
         rally_within_m=get("rally_m") or None,
-        rally_height=RallyHeight.WAY,
+        place_height=PlaceHeight.WAY,
         missing=read.missing,
     )
     if not mode:
@@ -165,7 +165,7 @@ def _px4(read: Read) -> tuple[ReturnPlan, Speeds]:
         lands=delay_s is None or delay_s >= 0.0,
         to=to,
         rally_beyond_m=0.0 if to is ReturnTo.RALLY_OR_HERE else _OWN_RALLY_M,
-        rally_height=RallyHeight.BASE,
+        place_height=PlaceHeight.BASE,
         missing=read.missing,
     )
     return plan, wing if get("wing") else rotor

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from dronebms.core.flight_plan import ItemKind, RallyHeight, ReturnPlan, ReturnTo, SpeedKind, Speeds
+from dronebms.core.flight_plan import ItemKind, PlaceHeight, ReturnPlan, ReturnTo, SpeedKind, Speeds
 from dronebms.core.toml_schema import NotNegative, Positive, Section, one_of
 
 Distance = Annotated[float, Field(ge=-100_000.0, le=100_000.0)]
@@ -114,7 +114,7 @@ class ReturnSpec(Section):
     def plan(self) -> ReturnPlan:
         """The return as the autopilot reports it."""
         return ReturnPlan(
-            **self.model_dump() | {"to": ReturnTo(self.to)}, rally_height=RallyHeight.WAY
+            **self.model_dump() | {"to": ReturnTo(self.to)}, place_height=PlaceHeight.WAY
         )
 
 

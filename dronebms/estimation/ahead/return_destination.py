@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, RallyHeight, ReturnPlan, ReturnTo
+from dronebms.core.flight_plan import FlightPlan, ItemKind, PlaceHeight, ReturnPlan, ReturnTo
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.motion.positions import HOME, Position, position_of
 from smartbattery.values import changed
@@ -29,7 +29,7 @@ class Destination:
     via: tuple[Position, ...] = ()  # places on the way, in order
     level: bool = False  # the return neither climbs nor waits
     item: int | None = None  # of the mission, that is the landing there
-    rally_up_m: float | None = None  # altitude of the rally point there above home
+    altitude_m: float | None = None  # above home, that its return counts from or flies at
 
     @property
     def is_place(self) -> bool:
@@ -54,13 +54,25 @@ def destination(here: Position, vehicle: VehicleState, item: int | None = None) 
     if not landings:
         return nearest
     # It circles there, and the landing nearest to that place follows.
-    height_m = nearest.rally_up_m
-    if height_m is None:
-        height_m = _returns(vehicle).height_m
+    height_m = height_to(nearest, _returns(vehicle))
     first = changed(nearest.position, up_m=_higher_m(here.up_m, height_m))
     landing = min(landings, key=lambda place: first.distance_m(place.position))
     route = _sequence(landing, first, vehicle, None).via
     return changed(landing, via=(first, *route), level=True)
+
+
+def height_to(place: Destination, returns: ReturnPlan) -> float | None:
+    """Height above home to which the return climbs on its way to a place."""
+    up_m = place.altitude_m
+    height_m = returns.height_m
+    kind = returns.place_height
+    if up_m is None or kind is PlaceHeight.UNUSED:
+        return height_m
+    if kind is PlaceHeight.WAY:
+        return up_m
+    if height_m is None:
+        return None
+    return height_m + up_m if kind is PlaceHeight.BASE else max(height_m, up_m)
 
 
 def _candidates(
@@ -132,7 +144,7 @@ def _sequence(
     ]
     route = [position for _, position in places]
     if route and not goes_on and not returns.climbs_on_way:
-        up_m = _higher_m(here.up_m, returns.height_m)
+        up_m = _higher_m(here.up_m, height_to(landing, returns))
         at_height = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
         circles = returns.circles_down_m_s and places[0][0] is ItemKind.LOITER
         route[:1] = (*at_height, route[0]) if circles else at_height
@@ -220,20 +232,23 @@ def _rally(vehicle: VehicleState) -> Iterator[Destination]:
     for number, place in enumerate(_plan(vehicle).rally or (), 1):
         position = position_of(place, vehicle)
         if position is not None:
-            yield _rally_point(number, position, _returns(vehicle).rally_height)
-
-
-def _rally_point(number: int, position: Position, height: RallyHeight) -> Destination:
-    """A rally point; its ground is at the height of home, unless its altitude is lower."""
-    up_m = position.up_m
-    ground_m = min(up_m or 0.0, 0.0) if height is RallyHeight.BASE else 0.0
-    return Destination(f"rally point {number}", changed(position, up_m=ground_m), rally_up_m=up_m)
+            name = f"rally point {number}"
+            yield Destination(name, _ground(position, vehicle), altitude_m=position.up_m)
 
 
 def _landings(vehicle: VehicleState) -> Iterator[Destination]:
+    is_base = _returns(vehicle).place_height is PlaceHeight.BASE
     for number, item in enumerate(_plan(vehicle).items or ()):
         if item.kind is ItemKind.LAND and item.place is not None:
             position = position_of(item.place, vehicle)
             if position is not None:
                 name = f"landing of item {number}"
-                yield Destination(name, changed(position, up_m=0.0), item=number)
+                altitude_m = position.up_m if is_base else None
+                ground = _ground(position, vehicle)
+                yield Destination(name, ground, item=number, altitude_m=altitude_m)
+
+
+def _ground(position: Position, vehicle: VehicleState) -> Position:
+    """A place on its ground: at the height of home, unless its altitude is lower."""
+    is_base = _returns(vehicle).place_height is PlaceHeight.BASE
+    return changed(position, up_m=min(position.up_m or 0.0, 0.0) if is_base else 0.0)

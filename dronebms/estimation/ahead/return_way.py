@@ -6,9 +6,9 @@ Where its parameters are not known, what was seen of the flight. Metres and seco
 
 import math
 
-from dronebms.core.flight_plan import Agility, FlightPlan, RallyHeight, ReturnPlan
+from dronebms.core.flight_plan import Agility, FlightPlan, PlaceHeight, ReturnPlan
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.estimation.ahead.return_destination import Destination, along_mission
+from dronebms.estimation.ahead.return_destination import Destination, along_mission, height_to
 from dronebms.estimation.ahead.return_legs import return_legs, way_speeds
 from dronebms.estimation.motion.flight_legs import Conditions, Leg, NoWayError, line
 from dronebms.estimation.motion.motion_power import MotionPower
@@ -69,7 +69,7 @@ def way(
     here: Position, to: Destination, vehicle: VehicleState, motion: MotionPower, at: Conditions
 ) -> tuple[Leg, ...]:
     """Legs of the return to a place; raises NoWayError."""
-    returns = _to_rally(_returns(vehicle, motion), to)
+    returns = _to_place(_returns(vehicle, motion), to)
     if to.item is not None:
         returns = _by_mission(returns, vehicle.plan or FlightPlan())
     near_m = returns.circle_m + _LANDS_WITHIN_M
@@ -95,22 +95,13 @@ def _returns(vehicle: VehicleState, motion: MotionPower) -> ReturnPlan:
     return changed(returns, cruise_m_s=_cruise_m_s(plan, motion))
 
 
-def _to_rally(returns: ReturnPlan, to: Destination) -> ReturnPlan:
-    """The return at the heights that the altitude of a rally point gives it."""
-    up_m = to.rally_up_m
-    height_m = returns.height_m
+def _to_place(returns: ReturnPlan, to: Destination) -> ReturnPlan:
+    """The return at the heights that the altitude of a place gives it."""
     wait_m = returns.wait_height_m
-    if up_m is None:
-        return returns
-    if returns.rally_height is RallyHeight.WAY:
-        height_m = up_m
-    elif returns.rally_height is RallyHeight.LEAST and height_m is not None:
-        height_m = max(height_m, up_m)
-    elif returns.rally_height is RallyHeight.BASE:
-        height_m = None if height_m is None else height_m + up_m
-        # The height of a wait counts from the ground of the place.
-        wait_m = None if wait_m is None else wait_m + up_m - (to.position.up_m or 0.0)
-    return changed(returns, height_m=height_m, wait_height_m=wait_m)
+    base_m = to.altitude_m if returns.place_height is PlaceHeight.BASE else None
+    if wait_m is not None and base_m is not None:  # `wait_height_m` counts from the ground
+        wait_m += base_m - (to.position.up_m or 0.0)
+    return changed(returns, height_m=height_to(to, returns), wait_height_m=wait_m)
 
 
 def _level(returns: ReturnPlan) -> ReturnPlan:

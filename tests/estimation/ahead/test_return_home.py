@@ -11,7 +11,7 @@ from dronebms.core.flight_plan import (
     ItemKind,
     MissionItem,
     Place,
-    RallyHeight,
+    PlaceHeight,
     ReturnPlan,
     ReturnTo,
     Speeds,
@@ -281,19 +281,19 @@ def test_a_return_to_rally_points_alone_passes_a_nearer_home() -> None:
     ("height", "up_m", "more_s"),
     [
         # The return from 40 m climbs at 2 m/s to its height of 40 m, and descends at 2 m/s.
-        (RallyHeight.UNUSED, 100.0, 0.0),
-        (RallyHeight.LEAST, 100.0, 30.0 + 30.0),
-        (RallyHeight.LEAST, 10.0, 0.0),
-        (RallyHeight.WAY, 100.0, 30.0 + 30.0),
-        (RallyHeight.WAY, 10.0, 0.0),  # the vehicle is higher
-        (RallyHeight.BASE, 60.0, 30.0 + 30.0),
-        (RallyHeight.BASE, -20.0, 10.0),  # its ground is 20 m below home
+        (PlaceHeight.UNUSED, 100.0, 0.0),
+        (PlaceHeight.LEAST, 100.0, 30.0 + 30.0),
+        (PlaceHeight.LEAST, 10.0, 0.0),
+        (PlaceHeight.WAY, 100.0, 30.0 + 30.0),
+        (PlaceHeight.WAY, 10.0, 0.0),  # the vehicle is higher
+        (PlaceHeight.BASE, 60.0, 30.0 + 30.0),
+        (PlaceHeight.BASE, -20.0, 10.0),  # its ground is 20 m below home
     ],
 )
 def test_the_altitude_of_a_rally_point_is_what_the_autopilot_makes_of_it(
-    height: RallyHeight, up_m: float, more_s: float
+    height: PlaceHeight, up_m: float, more_s: float
 ) -> None:
-    returns = replace(RETURNS, to=ReturnTo.RALLY, rally_height=height)
+    returns = replace(RETURNS, to=ReturnTo.RALLY, place_height=height)
 
     def home_s(alt_m: float | None) -> float:
         at = replace(place(1.9), alt_m=alt_m)
@@ -306,7 +306,7 @@ def test_the_altitude_of_a_rally_point_is_what_the_autopilot_makes_of_it(
 
 def test_a_wait_at_a_rally_point_is_at_its_height_above_the_point() -> None:
     waits = replace(RETURNS, to=ReturnTo.RALLY, wait_s=5.0, wait_height_m=15.0)
-    above = replace(waits, rally_height=RallyHeight.BASE)
+    above = replace(waits, place_height=PlaceHeight.BASE)
 
     def home_s(returns: ReturnPlan, up_m: float) -> float | None:
         plan = replace(PLAN, returns=returns, rally=(place(1.9, up_m),))
@@ -318,7 +318,7 @@ def test_a_wait_at_a_rally_point_is_at_its_height_above_the_point() -> None:
 
 
 def test_a_rally_point_at_home_is_home() -> None:
-    own = replace(RETURNS, to=ReturnTo.HOME_OR_RALLY, rally_height=RallyHeight.BASE)
+    own = replace(RETURNS, to=ReturnTo.HOME_OR_RALLY, place_height=PlaceHeight.BASE)
     plan = replace(PLAN, returns=replace(own, rally_beyond_m=10.0), rally=(place(0.005, 100.0),))
     assert returned(replace(AWAY, plan=plan)).home_s == pytest.approx(HOME_S, rel=1e-3)
     far = replace(plan, rally=(place(0.02, 100.0),))
@@ -468,6 +468,22 @@ def test_a_return_to_the_landing_by_px4_climbs_first() -> None:
     assert returned(on_the_way).home_s == pytest.approx(400.0 + STOP_S + DOWN_S, rel=1e-3)
 
 
+def test_a_return_of_px4_counts_its_height_from_the_landing() -> None:
+    to = replace(RETURNS, to=ReturnTo.LANDING, height_m=60.0, place_height=PlaceHeight.BASE)
+
+    def home_s(*items: MissionItem, up_m: float) -> float | None:
+        land = MissionItem(ItemKind.LAND, place(0.0, up_m))
+        plan = replace(PLAN, returns=to, items=(*items, land))
+        return returned(replace(AWAY, plan=plan)).home_s
+
+    # 30 m more of climb and of descent at 2 m/s; the first item is passed at that height.
+    for items in ((), (START, waypoint(1.0))):
+        flat_s = home_s(*items, up_m=0.0)
+        assert home_s(*items, up_m=30.0) == pytest.approx((flat_s or 0.0) + 15.0 + 15.0)
+    # A landing that is 10 m lower: 10 m less of climb, and as high above its ground.
+    assert home_s(up_m=-10.0) == pytest.approx((home_s(up_m=0.0) or 0.0) - 5.0)
+
+
 ON_WING = replace(
     RETURNS, height_m=60.0, circles_down_m_s=3.0, circle_m=80.0, wait_height_m=30.0, lands=False,
     landing_m_s=None, glide_m_s=1.0, approach_m_s=8.0, wait_s=5.0, to=ReturnTo.LANDING_OR_RALLY,
@@ -554,6 +570,10 @@ def test_a_plane_that_returns_and_then_lands_flies_home_first() -> None:
     assert returned(at_landing).home_s == pytest.approx(10.0)
     without = replace(AWAY, plan=replace(plan, items=()))
     assert returned(without).home_s == pytest.approx(HOME_S, rel=1e-3)
+    # By a rally point near home, at its altitude of 120 m.
+    way = replace(to, place_height=PlaceHeight.WAY)
+    rally = replace(AWAY, plan=replace(plan, returns=way, rally=(place(0.001, 120.0),)))
+    assert returned(rally).home_s == pytest.approx(returned(low).home_s, abs=0.3)
     sequence = replace(AWAY, plan=replace(plan, items=(START, waypoint(3.0), landing)))
     home_s = 200.0 + 300.0 + 200.0 + STOP_S + DOWN_S  # home, to 3 km, to the landing at 1 km
     assert returned(sequence).home_s == pytest.approx(home_s, rel=1e-3)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
-from dronebms.core.flight_plan import Agility, FlightPlan, RallyHeight, ReturnPlan, ReturnTo, Speeds
+from dronebms.core.flight_plan import Agility, FlightPlan, PlaceHeight, ReturnPlan, ReturnTo, Speeds
 from mavlink_bridge.vehicle.return_parameter_rows import RETURN_PARAMETERS
 from tests.mavlink_bridge.fake_vehicle import (
     ARDUPILOT,
@@ -43,7 +43,7 @@ COPTER_AGILITY = Agility(3.0, 1.2, 1.2, 2.0)
 COPTER_PLAN = ReturnPlan(
     cruise_m_s=9.0, climb_m_s=2.5, descent_m_s=1.5, landing_m_s=0.5, landing_height_m=10.0,
     height_m=30.0, climb_at_least_m=5.0, cone_slope=3.0, wait_s=5.0, to=ReturnTo.HOME_OR_RALLY,
-    rally_within_m=300.0, rally_height=RallyHeight.LEAST,
+    rally_within_m=300.0, place_height=PlaceHeight.LEAST,
 )  # fmt: skip
 COPTER_SPEEDS = Speeds(9.0, 2.5, 1.5)
 OWN_PLANE = {
@@ -56,7 +56,7 @@ OLD_PLANE = {
 }  # fmt: skip
 PLANE_PLAN = ReturnPlan(
     22.0, 5.0, 4.0, height_m=100.0, climbs_on_way=True, lands=False, to=ReturnTo.RALLY,
-    rally_height=RallyHeight.WAY,
+    place_height=PlaceHeight.WAY,
 )  # fmt: skip
 QUADPLANE = {
     "Q_ENABLE": 1, "Q_RTL_MODE": 1, "Q_RTL_ALT": 15, "Q_WP_SPEED": 500, "Q_WP_SPEED_UP": 250,
@@ -86,7 +86,7 @@ SLOW_M = 5.0 + 1.879
 PX4_PLAN = ReturnPlan(
     cruise_m_s=5.0, climb_m_s=3.0, descent_m_s=1.5, landing_m_s=0.7, landing_height_m=SLOW_M,
     height_m=60.0, level_within_m=10.0, wait_height_m=30.0, to=ReturnTo.HOME_OR_RALLY,
-    rally_beyond_m=10.0, rally_height=RallyHeight.BASE,
+    rally_beyond_m=10.0, place_height=PlaceHeight.BASE,
 )  # fmt: skip
 WING_SPEEDS = Speeds(15.0, 3.0, 2.0)
 PX4_CIRCLES: dict[str, Any] = {  # 10 m/s at the sine of the arc tangent of 0.08727
@@ -165,7 +165,7 @@ def assert_close(found: ReturnPlan | None, expected: ReturnPlan) -> None:
                 wait_height_m=30.0,
                 to=ReturnTo.HOME_OR_RALLY,
                 rally_beyond_m=10.0,
-                rally_height=RallyHeight.BASE,
+                place_height=PlaceHeight.BASE,
                 **PX4_CIRCLES,
             ),
             WING_SPEEDS,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dronebms.core.flight_plan import ItemKind, Place, RallyHeight, ReturnPlan, ReturnTo, SpeedKind
+from dronebms.core.flight_plan import ItemKind, Place, PlaceHeight, ReturnPlan, ReturnTo, SpeedKind
 from dronebms.core.vehicle_state import VehicleState
 from sim.emulator.world import World
 from sim.plant.atmosphere import Atmosphere, standard_air_kg_m3
@@ -385,7 +385,7 @@ def test_the_autopilot_reports_the_plan_that_it_flies() -> None:
     assert (state.on_wing, state.mission_item, state.heartbeat_age_s) == (False, 0, 0.0)
     found = state.plan
     assert found is not None
-    reported = RETURN | {"to": ReturnTo.HOME_OR_RALLY, "rally_height": RallyHeight.WAY}
+    reported = RETURN | {"to": ReturnTo.HOME_OR_RALLY, "place_height": PlaceHeight.WAY}
     assert found.returns == ReturnPlan(**reported)
     assert (found.speeds.cruise_m_s, found.speeds.descent_m_s) == (9.0, 1.5)
     assert found.rally == (Place(47.3977, 8.5456, None),)
