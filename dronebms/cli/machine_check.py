@@ -30,7 +30,7 @@ from dronebms.core.report import ActionKind
 from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.battery_config import BatteryConfig
-from dronebms.service.checkpoint import CHECKPOINT
+from dronebms.service.checkpoint import CHECKPOINT, unread_reason
 from dronebms.service.config import Config
 from dronebms.service.gauge_packages import trouble_of
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
@@ -320,6 +320,9 @@ def _folders(config: Config) -> Iterator[Finding]:
         elif is_locked(config.vehicle_dir / CHECKPOINT):
             path = config.vehicle_dir / CHECKPOINT
             yield Finding("state", f"{path} is in use by another dronebms run", _STOP)
+        elif (unread := unread_reason(config.vehicle_dir / CHECKPOINT)) is not None:
+            text = f"earlier faults unknown: {unread}; the next run is no-go until it is restarted"
+            yield Finding("state", text, f"sudo rm {config.vehicle_dir / CHECKPOINT}", works=True)
 
 
 def _date(config: Config) -> Iterator[Finding]:

@@ -317,6 +317,7 @@ class Report:
     supply: SupplyStatus | None = None  # of which it is a part; sets `status.asked_max_a`
     reported: ReportedCharge = ReportedCharge()
     history: PackSummary | None = None  # of the pack; for screens alone
+    unread: str | None = None  # why it is unknown which faults earlier runs latched
 
     @property
     def flying(self) -> bool:

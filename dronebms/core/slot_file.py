@@ -49,6 +49,7 @@ class SlotFile:
         self.number = 0
         self.number_on_disk = 0
         self.sync_error: OSError | None = None
+        self._is_read = False
         self._newest: int | None = None  # slot of the newest content
         self._on_disk: int | None = None  # slot of a content that is synced
         self._syncing: tuple[int, int] | None = None  # slot and number that a thread syncs
@@ -91,20 +92,13 @@ class SlotFile:
         return [os.pread(self._file, 4, slot * self._slot_bytes) for slot in range(_SLOTS)]
 
     def read(self) -> bytes | None:
-        """Content of the newest whole slot; `None` without one. Before the first write.
+        """Content of the newest whole slot; `None` without one.
 
         Raises:
             OSError: the file cannot be read.
         """
-        found: list[tuple[int, int, bytes]] = []
-        for slot in range(_SLOTS):
-            data = os.pread(self._file, self._slot_bytes, slot * self._slot_bytes)
-            if len(data) < _HEAD.size:
-                continue
-            mark, number, length, checksum = _HEAD.unpack_from(data)
-            body = data[_HEAD.size : _HEAD.size + length]
-            if mark == self._mark and len(body) == length and zlib.crc32(body, number) == checksum:
-                found.append((number, slot, body))
+        self._is_read = True
+        found = _whole_slots(self._file, self._mark, self._slot_bytes)
         if not found:
             return None
         self.number, self._newest, newest = max(found)
@@ -122,12 +116,16 @@ class SlotFile:
     def write(self, body: bytes) -> None:
         """Write to a slot that is neither on the disk, nor being synced, nor the newest.
 
+        The numbers continue those of the file, also of one that took the place of another.
+
         Raises:
             OSError: the file cannot be written; the next content goes to the same slot.
             ValueError: the content is longer than a slot.
         """
         if _HEAD.size + len(body) > self._slot_bytes:
             raise ValueError(f"{len(body)} bytes are too many")
+        if not self._is_read:
+            self.read()
         self._take_sync()
         used = {self._on_disk, self._newest, None if self._syncing is None else self._syncing[0]}
         slot = min(set(range(_SLOTS)) - used)
@@ -167,3 +165,30 @@ class SlotFile:
             sync_folder(self._path.parent)
         except OSError as error:
             self._error = error
+
+
+def _whole_slots(file: int, mark: bytes, slot_bytes: int) -> list[tuple[int, int, bytes]]:
+    """Number, slot and body of each slot that is whole; raises OSError."""
+    found: list[tuple[int, int, bytes]] = []
+    for slot in range(_SLOTS):
+        data = os.pread(file, slot_bytes, slot * slot_bytes)
+        if len(data) < _HEAD.size:
+            continue
+        its_mark, number, length, checksum = _HEAD.unpack_from(data)
+        body = data[_HEAD.size : _HEAD.size + length]
+        if its_mark == mark and len(body) == length and zlib.crc32(body, number) == checksum:
+            found.append((number, slot, body))
+    return found
+
+
+def is_damaged(path: Path, mark: bytes, slot_bytes: int) -> bool:
+    """Whether a file that is not empty has no whole slot; it is read alone, without its lock.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.fstat(file).st_size > 0 and not _whole_slots(file, mark, slot_bytes)
+    finally:
+        os.close(file)

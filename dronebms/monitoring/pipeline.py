@@ -51,6 +51,7 @@ from dronebms.monitoring.reported_charge import ReportedChargeStage
 from dronebms.monitoring.restart_state import (
     LATCHES,
     PACKS,
+    UNREAD,
     Latches,
     PipelineState,
     StoredPack,
@@ -118,6 +119,7 @@ class Pipeline:
         self._rules = rules
         self._awaited: AwaitedPack | None = None  # its state is restored once it is recognised
         self._latches = _NO_LATCHES
+        self._unread: str | None = None  # why the latches of earlier runs are unknown
         self.longest_step_s = LOG_STEP_S
         self.resolution = FINE
         self._watch = WatchTime()
@@ -160,7 +162,16 @@ class Pipeline:
             estimate = without_verdicts(estimate)
         elif vehicle.armed is not False:
             estimate = confirmed(estimate, status.active)
-        report = Report(now_s, self._index, self._pack_data, snapshot, vehicle, estimate, status)
+        report = Report(
+            now_s,
+            self._index,
+            self._pack_data,
+            snapshot,
+            vehicle,
+            estimate,
+            status,
+            unread=self._unread,
+        )
         reported = self._reported.update(report, self._alarms.confirms)
         report = with_ground_checks(report, reported)
         if vehicle.armed is not None or not snapshot.disputed:  # a load in dispute is no landing
@@ -225,7 +236,10 @@ class Pipeline:
         return {} if key is None else {key: self._alarms.latched}
 
     def restore(
-        self, state: PipelineState | None, latches: Mapping[str, tuple[str, ...]] = _NO_LATCHES
+        self,
+        state: PipelineState | None,
+        latches: Mapping[str, tuple[str, ...]] = _NO_LATCHES,
+        unread: str | None = None,
     ) -> None:
         """Continue from an earlier run, once the gauge reports the identity of its pack.
 
@@ -233,8 +247,10 @@ class Pipeline:
             state: of that run, `None` to start without history.
             latches: ids of the limits that were latched, by `PackData.latch_key`; they are latched
                 again if the first pack to be identified is one of these.
+            unread: why the latched limits of that run are unknown, `None` if they are not.
         """
         self._latches = latches
+        self._unread = unread
         if state is None or state.recognition.last is None:
             return
         if (state.pack.configured, state.pack.rules) != (self._configured, self._rules):
@@ -449,8 +465,10 @@ def stored_parts(pipelines: Sequence[Pipeline], now_s: float) -> dict[str, objec
 def restore_parts(pipelines: Sequence[Pipeline], parts: Mapping[str, object]) -> None:
     """Restore every battery from `stored_parts`; the log names what is not restored."""
     latches = None
+    unread = None if UNREAD not in parts else f"{parts[UNREAD]}"
     if LATCHES in parts:
         latches = decode(Latches, parts[LATCHES], "state of the latched limits", any_format=True)
+        unread = "their state is damaged" if latches is None else unread
     states = parts.get(PACKS)
     states = states if isinstance(states, list) and len(states) == len(pipelines) else None
     if PACKS in parts and states is None:
@@ -459,4 +477,4 @@ def restore_parts(pipelines: Sequence[Pipeline], parts: Mapping[str, object]) ->
         state = None
         if states is not None:
             state = PipelineState.from_json(states[index], f"battery {index + 1}")
-        pipeline.restore(state, {} if latches is None else latches.packs)
+        pipeline.restore(state, {} if latches is None else latches.packs, unread)

@@ -58,6 +58,8 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
         return
     if status.severity >= Severity.WARNING:
         yield ", ".join(status.label(limit_id) for limit_id in status.active)
+    if report.unread is not None:
+        yield f"earlier faults unknown: {report.unread}"
     yield from _missing(snapshot, pack_data)
     if charging.do != "none":
         yield "charging"

@@ -26,6 +26,7 @@ from smartbattery.snapshot import Identity
 # keys of a checkpoint and of a recording's start
 PACKS = "packs"
 LATCHES = "latches"
+UNREAD = "unread"  # why the latches cannot be read
 _Identified = TypeVar(
     "_Identified",
     RecognitionState,

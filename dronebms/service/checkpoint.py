@@ -7,7 +7,8 @@ cut too.
 
 A checkpoint of another boot is not restored: a small computer without a clock of its own starts
 with the date at which it stopped, so no date proves how long the pack was out of sight. Latched
-limits are restored in any case, because they do not depend on time.
+limits are restored in any case, because they do not depend on time. Where they cannot be read, the
+pack is no-go until the next start: an earlier run may have latched a fault.
 
 The file belongs to one configuration. After the end of its run it waits half a minute for the next
 one: another service that tries again all the time would else take the place of one that restarts.
@@ -17,6 +18,7 @@ the loop's clock and of the boot clock, which includes suspend.
 """
 
 import logging
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,10 +28,10 @@ from typing import ClassVar
 
 from dronebms.core.clock import boot_id, boot_s
 from dronebms.core.errors import InUseError
-from dronebms.core.slot_file import SlotFile
+from dronebms.core.slot_file import SlotFile, is_damaged
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.monitoring.pack_recognition import MOST_GAP_S
-from dronebms.monitoring.restart_state import LATCHES
+from dronebms.monitoring.restart_state import LATCHES, UNREAD
 
 CHECKPOINT = "run.kept"  # file name in the state folder
 _RUN = "run"
@@ -41,6 +43,9 @@ _MAX_TRIES = 3
 _STOP_S = 5.0  # that closing waits for a disk
 _HELD_S = 30.0  # after the end of a run, for its restart
 _STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
+_DAMAGED = f"{CHECKPOINT} is damaged"
+_UNREADABLE = f"{CHECKPOINT} cannot be read"
+_NOT_PRIVATE = f"others could write {CHECKPOINT}"
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +78,7 @@ class CheckpointFile:
 
     Attributes:
         parts: what can be restored of the last run: all that it stored, the latches alone if the
-            rest is refused, or nothing.
+            rest is refused, the reason why the latches are unknown (`UNREAD`), or nothing.
         start_s: start of the loop's clock, which continues that of the last run.
 
     Args:
@@ -96,6 +101,7 @@ class CheckpointFile:
         self._latches: object = None  # as last written
         self._latched_at = 0  # number of the content that they are in since they changed
         self._trouble: str | None = None  # as logged
+        self._is_replaced = False
         try:
             self._file = self._opened()
             parts = self._read(self._file)
@@ -103,10 +109,13 @@ class CheckpointFile:
             raise InUseError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
             self._log_trouble(error.strerror)
+            self.parts = {UNREAD: _UNREADABLE}
             return
         if not self._boot_id:
             self._log_trouble("the id of this start of the computer cannot be read")
-        if parts:
+        if UNREAD in parts:
+            self.parts = parts
+        elif parts:
             self._restore(parts)
 
     def step(self, now_s: float, parts: Callable[[], Mapping[str, object]]) -> None:
@@ -163,7 +172,15 @@ class CheckpointFile:
             file.close()
 
     def _opened(self) -> SlotFile:
-        return SlotFile(self._path, _MARK, _SLOT_BYTES, locks=True)  # one service writes it
+        """The file; a new one in place of one that other users can write."""
+        file = SlotFile(self._path, _MARK, _SLOT_BYTES, locks=True)  # one service writes it
+        if file.is_own:
+            return file
+        _log.error("%s can be written by other users and is replaced", self._path)
+        self._is_replaced = True
+        file.close()
+        self._path.unlink()
+        return SlotFile(self._path, _MARK, _SLOT_BYTES, locks=True)
 
     def _reopen(self) -> None:
         """Make the file again if it was deleted or could not be opened."""
@@ -198,7 +215,7 @@ class CheckpointFile:
         if reason is not None:
             _log.info("the last run is not restored: %s", reason)
         if checkpoint is None or reason is not None:
-            self.parts = {LATCHES: parts[LATCHES]} if LATCHES in parts else {}
+            self.parts = {LATCHES: parts[LATCHES]} if LATCHES in parts else {UNREAD: _DAMAGED}
             return
         self.parts = parts
         self.start_s = checkpoint.t_s + boot_s() - checkpoint.boot_s
@@ -226,25 +243,23 @@ class CheckpointFile:
         return None
 
     def _read(self, file: SlotFile) -> Mapping[str, object]:
-        """Parts of the newest whole place; none of a file that other users can write."""
-        if not file.is_own:
-            _log.error("%s can be written by other users and is ignored", self._path)
-            return {}
+        """Parts of the newest whole place, or why there are none; none of a new file."""
+        if self._is_replaced:
+            return {UNREAD: _NOT_PRIVATE}
         body = file.read()
-        if body is None:
-            if _OLD_MARK in file.marks():
-                _log.info("the last run is not restored: its checkpoint is of an older version")
-            elif not file.is_empty:
-                _log.error("the last run is not restored: %s is damaged", self._path)
+        if body is None and _OLD_MARK in file.marks():
+            _log.info("the last run is not restored: its checkpoint is of an older version")
+            return {}
+        if body is None and file.is_empty:
             return {}
         try:
-            parts = from_json(body)
+            parts = None if body is None else from_json(body)
         except ValueError as error:
             _log.error("the last run is not restored: %s: %s", self._path, error)
-            return {}
+            return {UNREAD: _DAMAGED}
         if not isinstance(parts, dict):
             _log.error("the last run is not restored: %s is damaged", self._path)
-            return {}
+            return {UNREAD: _DAMAGED}
         return parts
 
     def _write(self, parts: Mapping[str, object], checkpoint: Checkpoint) -> None:
@@ -257,6 +272,22 @@ class CheckpointFile:
             self._latched_at = self._file.number
         if self._file.number_on_disk < self._latched_at:
             self._file.start_sync()
+
+
+def unread_reason(path: Path) -> str | None:
+    """Why a run would not know the latched limits of a file; `None` if it would, or without a file.
+
+    It is the file of the user who has the folder. A file that this user cannot read is not judged.
+    """
+    try:
+        status = path.lstat()
+        owner = path.parent.stat().st_uid
+        if status.st_uid != owner or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return _NOT_PRIVATE
+        marks = (_MARK, _OLD_MARK)
+        return _DAMAGED if all(is_damaged(path, mark, _SLOT_BYTES) for mark in marks) else None
+    except OSError:
+        return None
 
 
 class BackgroundCheckpoint:

@@ -18,7 +18,7 @@ from dronebms.core.vehicle_state import VehicleState
 from dronebms.health.sink import PackHistorySink
 from dronebms.monitoring.loop import Loop, live_ticks
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
-from dronebms.monitoring.restart_state import LATCHES, PACKS
+from dronebms.monitoring.restart_state import LATCHES, PACKS, UNREAD
 from dronebms.protection.rules import Rules
 from dronebms.recording.records import Recorded, Start
 from dronebms.service.can_buses import CanBuses
@@ -221,7 +221,8 @@ class Service:
             return
         restore_parts(self._pipelines, parts)
         if self._recorder is not None:
-            self._recorder.begin({key: parts[key] for key in (PACKS, LATCHES) if key in parts})
+            kept = {key: parts[key] for key in (PACKS, LATCHES, UNREAD) if key in parts}
+            self._recorder.begin(kept)
         if VEHICLE in parts:
             state = decode(BridgeState, parts[VEHICLE], "state of the bridge")
             if state is not None:

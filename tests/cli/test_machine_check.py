@@ -166,6 +166,25 @@ def test_the_holder_of_a_pack_or_of_the_state_is_named(tmp_path: Path) -> None:
     assert not is_locked(tmp_path / "run.kept")
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        (b"x" * 100, 0o600, "run.kept is damaged"),
+        (b"", 0o622, "others could write run.kept"),
+        (b"", 0o600, None),
+    ],
+)
+def test_faults_of_earlier_runs_that_the_next_one_cannot_know_are_named(
+    content: bytes, mode: int, reason: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.kept"
+    path.write_bytes(content)
+    path.chmod(mode)
+    lines = found(f'[[battery]]\nbus = "sim:survey"\n[state]\ndir = "{tmp_path}"\n')
+    text = f"state: earlier faults unknown: {reason}; the next run is no-go until it is restarted"
+    assert lines == ([] if reason is None else [text])
+
+
 def test_the_name_of_a_holder_is_bounded_and_a_pipe_has_none(tmp_path: Path) -> None:
     lock = GaugeLock("/dev/null", 0x0B, "x" * 100_000, tmp_path)
     assert lock_holder("/dev/null", 0x0B, tmp_path) == "x" * 200

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -33,10 +34,15 @@ from dronebms.core.report import Action, ActionKind, Report, Severity, Source
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.monitoring.pipeline import Pipeline, restore_parts, stored_parts
-from dronebms.monitoring.restart_state import LATCHES, PACKS, Latches, PipelineState
+from dronebms.monitoring.restart_state import LATCHES, PACKS, UNREAD, Latches, PipelineState
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
-from dronebms.service.checkpoint import BackgroundCheckpoint, Checkpoint, CheckpointFile
+from dronebms.service.checkpoint import (
+    BackgroundCheckpoint,
+    Checkpoint,
+    CheckpointFile,
+    unread_reason,
+)
 from sim.emulator.world import World, open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.gauge import Gauge
@@ -513,6 +519,7 @@ def test_no_mutation_of_a_checkpoint_raises(
 PACK = "virtual 6S2P 16000 2025-03-14 1001"
 ON_THE_GROUND = VehicleState(armed=False)
 IN_FLIGHT = VehicleState(armed=True)
+ON_GROUND = VehicleState(armed=False)
 
 
 @dataclass
@@ -593,6 +600,15 @@ def test_a_latch_holds_though_the_state_of_the_alarms_cannot_be_read(
 def test_latches_that_cannot_be_read_are_not_restored(part: object) -> None:
     report, _ = stepped({LATCHES: part}, IN_FLIGHT)
     assert report.status.active == ()
+    assert report.unread == "their state is damaged"
+
+
+def test_faults_of_an_earlier_run_that_cannot_be_read_are_a_no_go_for_the_whole_run() -> None:
+    report, parts = stepped({UNREAD: "run.kept is damaged"}, ON_GROUND)
+    assert report.status.active == ()
+    assert "earlier faults unknown: run.kept is damaged" in report.preflight.reasons
+    known, _ = stepped(parts, ON_GROUND)  # the next start
+    assert known.unread is None
 
 
 @pytest.mark.parametrize("ids", [["hot"], ["unknown"], []], ids=str)
@@ -721,12 +737,21 @@ def test_a_run_of_another_configuration_takes_no_place_of_one_that_restarts(
             CheckpointFile(path, "/etc/a.toml")
 
 
-def test_a_file_that_other_users_can_write_is_ignored(tmp_path: Path) -> None:
-    with closing(CheckpointFile(tmp_path / "k")) as file:
+def test_a_file_that_other_users_can_write_is_ignored_and_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "k"
+    with closing(CheckpointFile(path)) as file:
         file.step(0.0, lambda: {"number": 1, LATCHES: LATCHED})
-    (tmp_path / "k").chmod(0o666)
-    with closing(CheckpointFile(tmp_path / "k")) as file:
-        assert file.parts == {}
+    assert unread_reason(path) is None
+    path.chmod(0o666)
+    assert unread_reason(path) == "others could write run.kept"
+    with closing(CheckpointFile(path)) as file:
+        assert file.parts == {UNREAD: "others could write run.kept"}
+        file.step(0.0, lambda: {"number": 2, LATCHES: LATCHED})
+    assert "can be written by other users and is replaced" in caplog.text
+    with closing(CheckpointFile(path)) as file:
+        assert file.parts["number"] == 2
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -734,8 +759,21 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path, caplog: pytest.LogCaptu
         file.step(0.0, lambda: stored_number(1))
     (tmp_path / "link").symlink_to(tmp_path / "k")
     with closing(CheckpointFile(tmp_path / "link")) as file:
-        assert file.parts == {}
+        assert file.parts == {UNREAD: "run.kept cannot be read"}
     assert "a restart will not restore this run" in caplog.text
+
+
+def test_a_checkpoint_that_takes_the_place_of_another_one_is_continued(tmp_path: Path) -> None:
+    # A folder that is swapped for a copy of it has higher numbers than a new file.
+    path = tmp_path / "k"
+    with closing(CheckpointFile(path)) as file:
+        for number in range(9):
+            file.step(float(number), partial(stored_number, number))
+        shutil.copy2(path, tmp_path / "copy")
+        (tmp_path / "copy").replace(path)
+        file.step(20.0, lambda: stored_number(20))
+    with closing(CheckpointFile(path)) as file:
+        assert file.parts["number"] == 20
 
 
 def test_a_checkpoint_of_an_older_version_is_not_restored(
@@ -746,6 +784,7 @@ def test_a_checkpoint_of_an_older_version_is_not_restored(
     head = struct.pack("<4sIII", b"DBK1", 1, len(body), crc32(body, 1))
     (tmp_path / "k").write_bytes(head + body)
     (tmp_path / "k").chmod(0o600)
+    assert unread_reason(tmp_path / "k") is None
     with closing(CheckpointFile(tmp_path / "k")) as file:
         assert file.parts == {}
         file.step(0.0, lambda: stored_number(1))
@@ -764,7 +803,7 @@ def test_a_whole_place_with_any_other_content_is_not_restored_and_one_line_state
     (tmp_path / "k").write_bytes(head + body)
     (tmp_path / "k").chmod(0o600)
     with closing(CheckpointFile(tmp_path / "k")) as file:
-        assert file.parts == {}
+        assert file.parts == {UNREAD: "run.kept is damaged"}
     assert [record.getMessage()[:28] for record in caplog.records] == [
         "the last run is not restored"
     ]
@@ -779,8 +818,10 @@ def test_one_line_states_that_a_checkpoint_is_damaged(
         caplog.clear()
         path.write_bytes(content)
         path.chmod(0o600)
+        reason = "run.kept is damaged" if content else None
+        assert unread_reason(path) == reason
         with closing(CheckpointFile(path)) as file:
-            assert file.parts == {}
+            assert file.parts.get(UNREAD) == reason
         assert [record.getMessage() for record in caplog.records] == texts
 
 
@@ -857,8 +898,9 @@ def test_a_folder_that_appears_later_is_used(
 def test_a_folder_that_cannot_be_written_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with closing(CheckpointFile(Path("/proc/none/k"))) as file:
         file.step(0.0, lambda: stored_number(1))
-        assert file.parts == {}
+        assert file.parts == {UNREAD: "run.kept cannot be read"}
     assert "a restart will not restore this run" in caplog.text
+    assert unread_reason(Path("/proc/none/k")) is None
 
 
 # ------------------------------------------------------------------------- in a thread
