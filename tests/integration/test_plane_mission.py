@@ -6,6 +6,7 @@
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymavlink.dialects.v20 import common as mavlink
 
 from tests.integration.ardupilot import HOME_DEG, M_PER_DEG, ArduPilot, launched, needs
 from tests.integration.vehicles import Plane, QuadPlane
@@ -56,6 +58,7 @@ TAKEOFF, WAYPOINT, LOITER_TIME, LAND, VTOL_TAKEOFF, VTOL_LAND = 22, 16, 19, 21, 
 LAND_START = 189
 FORCED = 21196.0  # param2 of MAV_CMD_COMPONENT_ARM_DISARM
 HEIGHT_M = 60.0
+RALLY, RALLY_POINT, RALLY_M = 2, 5100, 160.0
 BACK_WITHIN_M = 100.0  # of home: on the circle of WP_LOITER_RAD
 
 
@@ -198,6 +201,36 @@ def test_the_way_home_by_rtl_takes_the_computed_time(case: Case, tmp_path: Path)
     sys.stdout.write(f"{case.vehicle.name}: {before['home_s']:.0f} s computed, {took_s:.0f} s\n")
     assert before["home_verdict"] == "yes"
     assert took_s == pytest.approx(before["home_s"], rel=0.15)
+
+
+@those(ArduPlane=PLANE)
+def test_a_plane_returns_to_a_rally_point_at_its_altitude(case: Case, tmp_path: Path) -> None:
+    point = at(RALLY_POINT, -900.0, 900.0, RALLY_M)
+    with flying(case, tmp_path, *CORNERS, *case.landing) as (vehicle, sitl):
+        vehicle.upload((_above_home(point),), RALLY)
+        vehicle.until(lambda: vehicle.home_m > 1150.0, 300.0, "the far corner")
+        before = sitl.rows[-1]
+        assert vehicle.command(176, 1, case.rtl) == 0
+        took_s = vehicle.until(lambda: _away_m(vehicle, point) < BACK_WITHIN_M, 300.0, "there")
+        height_m = vehicle.height_m
+    sys.stdout.write(
+        f"{case.vehicle.name}: {before['home_s']:.0f} s computed, {took_s:.0f} s to a rally point "
+        f"at {height_m:.0f} m\n"
+    )
+    assert height_m == pytest.approx(RALLY_M, abs=15.0)
+    assert took_s == pytest.approx(before["home_s"], rel=0.15)
+
+
+def _above_home(one: Item) -> Item:
+    """A place above home as rally points have it."""
+    return (mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT, *one[1:])
+
+
+def _away_m(vehicle: ArduPilot, point: Item) -> float:
+    """Distance of a vehicle from a place over ground."""
+    where: Any = vehicle.last["GLOBAL_POSITION_INT"]
+    north_m = (where.lat - point[6]) / 1e7 * M_PER_DEG
+    return math.hypot(north_m, (where.lon - point[7]) / 1e7 * M_PER_DEG * 0.8155)
 
 
 @those(ArduPlane=PLANE, QuadPlane=QUADPLANE)

@@ -421,10 +421,12 @@ def test_the_monitor_of_each_class_is_a_source_that_returns_it(
     vehicle, served = monitored
     vehicle.wait_ready()
     vehicle.set_off()
+    if case is QUADPLANE:  # its simulated pack has no resistance: still voltages are unknown
+        vehicle.set("SIM_BATT_VOLTAGE", 12.5)
     vehicle.fly(5.0)
     read, theirs = served.reports[-1].snapshot, vehicle.last["SYS_STATUS"]
     assert read.voltage_v == pytest.approx(theirs.voltage_battery / 1000, abs=0.3)
-    if case is not QUADPLANE:  # its simulated pack has no resistance: the current is doubted
+    if case is not QUADPLANE:  # its voltage fell long after its current rose: that is doubted
         assert read.current_a is not None
         assert read.current_a > 0.2
     assert read.cells_v == ()
