@@ -109,7 +109,7 @@ class CheckpointFile:
             raise InUseError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
             self._log_trouble(error.strerror)
-            self.parts = {UNREAD: _UNREADABLE}
+            self.parts = {UNREAD: _UNREADABLE} if _may_be_there(path) else {}
             return
         if not self._boot_id:
             self._log_trouble("the id of this start of the computer cannot be read")
@@ -272,6 +272,17 @@ class CheckpointFile:
             self._latched_at = self._file.number
         if self._file.number_on_disk < self._latched_at:
             self._file.start_sync()
+
+
+def _may_be_there(path: Path) -> bool:
+    """Whether a file may have been written by an earlier run: an absent one holds no faults."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def unread_reason(path: Path) -> str | None:

@@ -898,9 +898,21 @@ def test_a_folder_that_appears_later_is_used(
 def test_a_folder_that_cannot_be_written_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with closing(CheckpointFile(Path("/proc/none/k"))) as file:
         file.step(0.0, lambda: stored_number(1))
-        assert file.parts == {UNREAD: "run.kept cannot be read"}
+        assert file.parts == {}  # no earlier run has written it
     assert "a restart will not restore this run" in caplog.text
     assert unread_reason(Path("/proc/none/k")) is None
+
+
+def test_a_file_that_may_be_there_and_cannot_be_read_may_hold_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "link").symlink_to(tmp_path / "k")  # which is not followed
+    monkeypatch.setattr(Path, "lstat", failing)
+    with closing(CheckpointFile(tmp_path / "link")) as file:
+        assert file.parts == {UNREAD: "run.kept cannot be read"}
 
 
 # ------------------------------------------------------------------------- in a thread
