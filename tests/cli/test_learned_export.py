@@ -19,6 +19,7 @@ from dronebms.estimation.estimator import Estimator
 from dronebms.estimation.learning.learned_pack import Keys, Learned, LearnedPack
 from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.learning.usual_power import MAX_FLIGHTS, FlightPower
+from dronebms.estimation.model_parameters import FITTED
 from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_record import LANDED, FlightRecord
@@ -268,6 +269,10 @@ def test_models_vehicles_and_what_was_learned_are_shown(
     assert (row["learned"]["model"], row["learned"]["vehicle"]) == (MODEL, VEHICLE)
     ln_capacity = pack_after(3).cells.mean[CAPACITY - FAST]
     assert row["learned"]["capacity_pct"] == pytest.approx(100.0 * math.exp(ln_capacity), abs=0.01)
+    pct, sd_pct = pack_after(3).resistance_pct(FITTED)
+    assert f"{pct:.0f} % of usual (+- {sd_pct:.0f} %)" in one
+    assert row["learned"]["resistance_pct"] == pytest.approx(pct, abs=0.01)
+    assert row["learned"]["resistance_sd_pct"] == pytest.approx(sd_pct, abs=0.01)
     assert row["learned"]["usual_w"] == pytest.approx(600.5)
 
 

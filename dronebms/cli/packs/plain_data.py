@@ -10,6 +10,7 @@ from pathlib import Path
 from dronebms.cli.packs.rows import PackRow
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.number_format import csv_field
+from dronebms.estimation.model_parameters import FITTED
 from dronebms.health.capacity import pack_capacity
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.pack_label import maintenance
@@ -20,6 +21,7 @@ def json_of(row: PackRow) -> dict[str, object]:
     learned = None
     if row.learned is not None:
         capacity_pct, sd_pct = row.learned.capacity_pct
+        resistance_pct, resistance_sd_pct = row.learned.resistance_pct(FITTED)
         learned = {
             "model": row.learned.model,
             "vehicle": row.learned.vehicle,
@@ -27,7 +29,8 @@ def json_of(row: PackRow) -> dict[str, object]:
             "rated_mah": row.learned.rated_mah,
             "capacity_pct": capacity_pct,
             "capacity_sd_pct": sd_pct,
-            "resistance_pct": row.learned.resistance_pct,
+            "resistance_pct": resistance_pct,
+            "resistance_sd_pct": resistance_sd_pct,
             "usual_w": None if row.usual is None else row.usual.mean_w,
             "usual_sd_pct": None if row.usual is None else 100.0 * row.usual.sd,
         }

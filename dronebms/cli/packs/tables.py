@@ -103,13 +103,14 @@ def _learned_line(row: PackRow) -> tuple[str, ...]:
     if learned is None:
         return ()
     capacity_pct, sd_pct = learned.capacity_pct
+    resistance_pct, resistance_sd_pct = learned.resistance_pct(FITTED)
     return (
         printable(row.title),
         printable(learned.model or DASH),
         printable(learned.vehicle or DASH),
         str(learned.flights),
         f"{capacity_pct:.0f} % of {learned.rated_mah / 1000.0:.1f} Ah (+- {sd_pct:.0f} %)",
-        f"{learned.resistance_pct:.0f} % of usual",
+        f"{resistance_pct:.0f} % of usual (+- {resistance_sd_pct:.0f} %)",
     )
 
 

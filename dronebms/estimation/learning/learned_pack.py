@@ -8,11 +8,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from dronebms.core.chemistry import Chemistry
-from dronebms.estimation.cell.cell_model import CAPACITY, FAST, KNOTS, row_at_knots
+from dronebms.estimation.cell.cell_model import CAPACITY, FAST, KNOTS, OFFSET, row_at_knots
 from dronebms.estimation.cell.cell_parameters import CellParameters
 from dronebms.estimation.learning.interval_adaptation import NOT_ADAPTED, Adaptation
 from dronebms.estimation.learning.usual_power import FlightPower
+from dronebms.estimation.model_parameters import ModelParameters
 
 MAX_FLIGHT_IDS = 100  # of the newest flights
 _SAME_FRAC = 1e-6  # of two capacities
@@ -46,10 +49,18 @@ class LearnedPack:
         pct = 100.0 * math.exp(self.cells.mean[place])
         return pct, pct * math.sqrt(max(self.cells.covariance[place][place], 0.0))
 
-    @property
-    def resistance_pct(self) -> float:
-        """Resistance at 25 degC in per cent of the chemistry's usual one."""
-        return 100.0 * math.exp(self.cells.mean[0])
+    def resistance_pct(self, c: ModelParameters) -> tuple[float, float]:
+        """(Resistance at 25 degC, its standard deviation) in per cent of the usual one.
+
+        Flights at other temperatures leave it uncertain by its dependence on temperature.
+
+        Args:
+            c: prior of the cell.
+        """
+        knots = len(self.cells.mean) - (KNOTS - FAST)
+        ln, covariance = self.cells.carried_over(np.zeros(OFFSET - FAST), np.zeros(knots), c)
+        pct = 100.0 * math.exp(float(ln[0]))
+        return pct, pct * math.sqrt(max(float(covariance[0, 0]), 0.0))
 
     def relative_to(self, chemistry: Chemistry) -> "LearnedPack":
         """The same pack, its curve relative to the present row of its chemistry."""

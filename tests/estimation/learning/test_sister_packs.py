@@ -2,6 +2,7 @@
 """A pack that never flew starts from its sister packs, on the usual power of its vehicle."""
 
 import json
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from dronebms.estimation.cell.cell_fit import CellFit
 from dronebms.estimation.cell.cell_model import ACTIVATION, FAST, KNOTS, SIZE, CellModel
 from dronebms.estimation.cell.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.learning.learned_pack import Keys, Known, Learned
+from dronebms.estimation.learning.learned_pack import Keys, Known, Learned, LearnedPack
 from dronebms.estimation.learning.pack_memory import PackMemoryInRam, recall
 from dronebms.estimation.learning.sister_packs import sister_prior
 from dronebms.estimation.model_parameters import FITTED
@@ -173,6 +174,20 @@ def test_the_dependence_on_temperature_is_that_within_each_sister() -> None:
     assert abs(sister_prior(apart).mean[ACTIVATION - FAST]) < 0.2 * 0.7 / 0.35
     later = CellParameters((), (), ((0.1, 0.2),), prior.sister_warm)
     assert later.activation(FITTED.sd_activation_kk)[0] == pytest.approx(slope, abs=0.12)
+
+
+def test_a_resistance_at_25_degc_is_less_certain_after_flights_at_other_temperatures() -> None:
+    def resistance(*warm: tuple[float, float]) -> tuple[float, float]:
+        cells = cells_of(math.log(2.0), 0.1, *warm)
+        return LearnedPack(cells, 0.0, 0.0, 5000.0, len(warm)).resistance_pct(FITTED)
+
+    at_25, cold = resistance((0.0, math.log(2.0))), resistance((0.3, math.log(2.0)))
+    assert at_25 == pytest.approx((200.0, 20.0))
+    assert cold[0] == pytest.approx(200.0)
+    assert cold[1] == pytest.approx(200.0 * math.hypot(0.1, 0.3 * FITTED.sd_activation_kk), rel=0.2)
+    assert cold[1] > 2.0 * at_25[1]
+    # Two temperatures show its dependence.
+    assert resistance((0.0, 0.5), (0.3, 0.9))[1] < cold[1]
 
 
 def test_the_prior_of_a_pack_is_surer_than_that_of_its_chemistry() -> None:
