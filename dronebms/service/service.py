@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from dronebms.core.background_jobs import Run, Worker, run_inline
 from dronebms.core.clock import Clock, SystemClock, date_s
 from dronebms.core.errors import DroneBmsError
 from dronebms.core.report import Report, Sink
@@ -44,7 +45,7 @@ from dronebms.service.sources import monitors_of
 from dronebms.service.systemd_notify import Notifier
 from dronebms.service.vehicle_bridge import bridge_of
 from mavlink_bridge.bridge import BridgeState
-from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from smartbattery.bus_trace import Transfer
 from smartbattery.gauge_state import GaugeState
@@ -72,7 +73,9 @@ def serve(path: Path, stack: ExitStack) -> None:
         else CheckpointFile(config.state.folder / CHECKPOINT, str(path.absolute()))
     )
     clock = SystemClock(start_s=0.0 if checkpoint is None else checkpoint.start_s)
-    service = Service(config, stack, clock)
+    # Closed after the vehicle is restored, so that the last job is done.
+    worker = stack.enter_context(closing(Worker("vehicle limits")))
+    service = Service(config, stack, clock, run=worker.run)
     background = None
     if checkpoint is not None:
         service.restore(checkpoint.parts)
@@ -119,6 +122,13 @@ def limit_garbage() -> None:
 class Service:
     """Everything that a configuration describes, running.
 
+    Args:
+        config: of the service.
+        stack: ends everything.
+        clock: of the loop.
+        machine: has the packs and the links.
+        run: does the jobs on the disk that protection does not wait for.
+
     Raises:
         ConfigError: a limit, a scenario, the signing key or an extra cannot be used.
         InUseError: another program reads a pack.
@@ -130,11 +140,13 @@ class Service:
         stack: ExitStack,
         clock: Clock,
         machine: Machine = THIS_MACHINE,
+        run: Run = run_inline,
     ) -> None:
         machine.lock_packs(config.battery, stack)
         self._config = config
         self._stack = stack
         self._clock = clock
+        self._run = run
         links = [machine.link(one, stack) for one in config.mavlink]
         self._bridge = bridge_of(config, links, stack)
         # Absolute from here on: the current folder of a service can be deleted in flight.
@@ -142,7 +154,7 @@ class Service:
         kinds = config.action_kinds()
         # Values that an earlier run has left on the vehicle are restored also without an action.
         if kinds or left_behind(self._vehicle_dir):
-            self._install(VehicleControl(self._vehicle_dir, kinds))
+            self._install(VehicleControl(self._vehicle_dir, kinds, self._run))
         rules = _rules(config)
         self._can = CanBuses(clock, stack, self._bridge.can_port)
         sinks = self._sinks(config)
@@ -247,7 +259,7 @@ class Service:
             kinds = config.action_kinds()
             control = None
             if kinds and self._bridge.vehicle_control is None:
-                control = VehicleControl(self._vehicle_dir, kinds)
+                control = VehicleControl(self._vehicle_dir, kinds, self._run)
             if self._recorder is not None:
                 self._recorder.use(rules)
         # The flight goes on with the old configuration, also after a mistake of our own.

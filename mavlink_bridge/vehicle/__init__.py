@@ -4,7 +4,7 @@
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from mavlink_bridge.vehicle.battery_id import BatteryIdAllocator
 from mavlink_bridge.vehicle.command_state import SentCommand
-from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 
 __all__ = ["ArmingCheck", "BatteryIdAllocator", "SentCommand", "VehicleControl", "left_behind"]

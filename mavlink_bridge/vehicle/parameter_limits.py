@@ -6,7 +6,11 @@ the driver, and on PX4, parameters are set, which the autopilot stores over a re
 values are on disk before the first change, and are restored when no battery requests a limit any
 more, at exit and at the next start. A limit of the user is never raised.
 
-A value outside of the range of its parameter is no original value: nothing is limited by it.
+A value outside of the range of its parameter is no original value: nothing is limited by it. A
+value is original only if no limit can be in force: while the driver may limit, none is read.
+
+A value that is neither the original one nor a limit of this service is the user's: a second reading
+confirms it, it is limited as the former one, and it is restored.
 
 A stored parameter wears the autopilot's memory, so each one is written four times a minute on
 average, after a first burst of five (`WriteBudget`). A limit that falls by 25 % is written at once,
@@ -23,7 +27,9 @@ Source: AP_MotorsMulticopter.cpp and AP_Motors6DOF.cpp `get_current_limit_max_th
 rovercontrol_params.yaml.
 """
 
+import logging
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +37,7 @@ from types import MappingProxyType
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.background_jobs import Run, run_inline
 from dronebms.core.report import ActionRequest
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.flight_stacks import ARDUPILOT_ID
@@ -39,6 +46,10 @@ from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 
 _REQUEST_PERIOD_S = 0.5  # to the driver
 _DRIVER_RESTORE_S = 1.0  # in which the driver restores its limit
+_DRIVER_LIMITS_S = 3.0  # after a request; it is present for as long after an acknowledgement
+# After a request: its limit has ended, and an acknowledgement is newer than that.
+_DRIVER_ENDED_S = 2.0 * _DRIVER_LIMITS_S + 1.0
+_LIMITS_KNOWN = 64  # of a parameter, so that a late message is no choice of the user
 _RETRY_S = 10.0
 _SELDOM_S = 60.0  # for a value that the vehicle has not answered while others are limited
 _STEP_FRAC = 0.03  # smaller changes are never written
@@ -49,6 +60,7 @@ _BURST = 5.0
 _REFILL_S = 15.0
 _FALL_FRACS = (0.25, 0.25, 0.15, 0.10, 0.05, 0.05)  # written at once, by the writes left
 _WRITES_KEPT = 2.0  # for a later fall, by a rise
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,25 +152,47 @@ class WriteBudget:
 class ParameterLimiter:
     """Limits of one vehicle. For one thread."""
 
-    def __init__(self, parameters: Parameters, folder: Path) -> None:
-        """Use the parameters of the vehicle, and a folder for their original values."""
+    def __init__(self, parameters: Parameters, folder: Path, run: Run = run_inline) -> None:
+        """Use the parameters of the vehicle, and a folder for their original values.
+
+        Args:
+            parameters: of the vehicle.
+            folder: of the original values.
+            run: does the jobs on the disk.
+        """
         self._parameters = parameters
-        self._saved = SavedParameters(folder, "limits", _MOST)
+        self._saved = SavedParameters(folder, "limits", _MOST, run)
+        self._begun = False
         self._read_s: float | None = None
-        self._looked_s: dict[str, float] = {}  # when values that are not saved were read
+        self._looked_s: dict[str, float] = {}  # when values that are not known were read
         self._ended_s: float | None = None
         self._requested_s = -_REQUEST_PERIOD_S
+        self._driver_s: float | None = None  # last request whose limit may be in force
+        self._driver_is_asked = False  # to limit, and not to restore yet
+        self._restarted_s: float | None = None  # the autopilot, without its driver since then
         self._budgets: dict[str, WriteBudget] = {}
+        self._ours: dict[str, deque[float]] = {}  # limits of each name, the present one last
+        self._doubted: dict[str, float] = {}  # values that are the user's if they are read again
 
     @property
     def idle(self) -> bool:
         """Whether no parameter has to be restored."""
-        return not self._saved.values
+        return not self._saved.held and not self._driver_is_asked
 
-    def after_restart(self) -> None:
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do on disk."""
+        return self._saved.is_settled
+
+    def take_texts(self) -> list[str]:
+        """Texts for the pilot since the last call."""
+        return self._saved.take_texts()
+
+    def after_restart(self, now_s: float) -> None:
         """Read and write the values again: a restarted autopilot may have others."""
         self._read_s = None
         self._looked_s.clear()
+        self._restarted_s = now_s
 
     def step(
         self,
@@ -178,41 +212,107 @@ class ParameterLimiter:
             vehicle_class: name of it, `None` if unknown: nothing is limited.
             in_flight: False restores at once, also with no write left.
         """
-        self._saved.follow(autopilot)
+        if not self._begun:
+            self._begun = True
+            self._driver_s = now_s  # an earlier run may have requested a limit until here
+        self._saved.step(autopilot, now_s)
         values = _limits(requests, vehicle_class)
+        self._saved.drop(values, now_s)
+        self._take_user_values()
         with_driver = autopilot.driver.is_present(now_s)
         if not values:
             if self.idle or (in_flight and not self._may_restore(now_s)):
                 return []
             return self._restore(autopilot, now_s, with_driver=with_driver)
         self._ended_s = None
-        unsaved = values.keys() - self._saved.values.keys()
-        if unsaved and not self._tried_to_save(unsaved, now_s) and self.idle:
+        if self._is_reading(values.keys(), autopilot, now_s) and self.idle:
             return []
-        # The driver has the original value in memory: it limits even if the disk is not writable.
         max_a = lowest(requests, "max_a")
+        # The driver has the original value in memory: it limits even if the disk is not writable.
         if with_driver and autopilot.kind == ARDUPILOT_ID and max_a is not None:
+            self._saved.hold(values)
+            self._saved.save(self._saved.values.keys(), now_s)
+            for name, value in values.items():
+                self._note_limit(name, value)
             return self._request(autopilot, max_a, now_s)
-        for name in self._saved.values:
-            if name in values:
-                self._lower(name, values[name], now_s)
-            else:
+        for name in [*self._saved.values]:
+            if name not in values:
                 self._raise_back(name, now_s)
+            elif self._saved.save({name}, now_s):
+                self._lower(name, values[name], now_s)
         return []
 
-    def _tried_to_save(self, names: Set[str], now_s: float) -> bool:
-        """Read present values and save them; return whether that has ended, saved or not."""
+    def _is_reading(self, names: Set[str], autopilot: Autopilot, now_s: float) -> bool:
+        """Read the original values that are not known; return whether an answer is awaited."""
+        missing = names - self._saved.values.keys()
+        if self._driver_may_limit(autopilot, now_s):
+            self._looked_s.clear()  # what is read now may be limited
+            return False
+        if not missing or not self._saved.is_known:
+            return False
         pause_s = _RETRY_S if self.idle else _SELDOM_S
-        due = [one for one in names if now_s - self._looked_s.get(one, -math.inf) >= pause_s]
+        due = [one for one in missing if now_s - self._looked_s.get(one, -math.inf) >= pause_s]
         self._looked_s |= dict.fromkeys(due, now_s)
         self._parameters.read(*due)
-        if self._parameters.pending() & names:
-            return False
-        found = {name: self._parameters.values.pop(name, math.nan) for name in names}
+        if self._parameters.pending() & missing:
+            return True
+        found = {name: self._parameters.values.pop(name, math.nan) for name in missing}
         original = {name: v for name, v in found.items() if 0.0 <= v <= _MOST[name]}
-        if original and self._saved.save(self._saved.values | original):
-            self._parameters.values.update(original)
-        return True
+        self._saved.add(original)
+        self._parameters.values.update(original)
+        return False
+
+    def _driver_may_limit(self, autopilot: Autopilot, now_s: float) -> bool:
+        """Whether a limit that the driver has set may be in force."""
+        if self._driver_s is None or autopilot.driver.version is None:
+            return False
+        is_present = autopilot.driver.is_present(now_s)
+        if (
+            is_present
+            and self._restarted_s is not None
+            and now_s - self._restarted_s > _DRIVER_LIMITS_S
+        ):
+            self._restarted_s = None
+        if (
+            is_present or self._restarted_s is not None
+        ) and now_s - self._driver_s >= _DRIVER_ENDED_S:
+            self._driver_s = None
+        return self._driver_s is not None
+
+    def _take_user_values(self) -> None:
+        """Take values that the user has set while they are limited for the original ones."""
+        for name in self._saved.held:
+            value = self._parameters.values.get(name)
+            if value is None:
+                continue
+            if self._is_limit(name, value) or not 0.0 <= value <= _MOST[name]:
+                self._doubted.pop(name, None)
+            elif self._doubted.pop(name, None) == value:
+                _log.warning("the user has set %s to %g, which is restored", name, value)
+                self._saved.replace(name, value)
+            else:
+                self._doubted[name] = value
+                self._parameters.read(name)
+
+    def _is_limit(self, name: str, value: float) -> bool:
+        """Whether a value is the original one, or a limit of this service."""
+        original = self._saved.values[name]
+        if name in self._saved.loaded:
+            self._saved.loaded.discard(name)
+            if not 0 < original < value:  # else above each limit of an earlier run
+                self._note_limit(name, value)
+        # Of any name: PX4 lowers a speed to another one that was limited.
+        limits = (one for ours in self._ours.values() for one in ours)
+        return same(value, original) or any(same(value, one) for one in limits)
+
+    def _note_limit(self, name: str, value: float) -> None:
+        ours = self._ours.setdefault(name, deque(maxlen=_LIMITS_KNOWN))
+        if not ours or ours[-1] != value:
+            ours.append(value)
+
+    def _set(self, name: str, value: float, now_s: float) -> None:
+        self._parameters.set(name, value)
+        self._budget(name).take(now_s)
 
     def _lower(self, name: str, value: float, now_s: float) -> None:
         """Write a limit if its budget permits, never above the original value."""
@@ -223,14 +323,14 @@ class ParameterLimiter:
         if written is None or name in self._parameters.requested():  # no try is left
             if self._read_s is None or now_s - self._read_s >= _RETRY_S:
                 self._read_s = now_s
-                self._parameters.read(*self._saved.values)
+                self._parameters.read(*self._saved.held)
             return
         value = min(value, original) if original > 0 else value
         budget = self._budget(name)
         due = budget.limit(value, written if written > 0 else math.inf, now_s)
         if due is not None:
-            self._parameters.set(name, due)
-            budget.take(now_s)
+            self._note_limit(name, due)
+            self._set(name, due, now_s)
 
     def _raise_back(self, name: str, now_s: float) -> None:
         """Write the original value of a limit that has ended while another one goes on."""
@@ -239,8 +339,7 @@ class ParameterLimiter:
         wrong = now is not None and not same(now, value)
         open_set = name in self._parameters.requested()
         if wrong and not open_set and self._budget(name).left(now_s) >= _WRITES_KEPT:
-            self._parameters.set(name, value)
-            self._budget(name).take(now_s)
+            self._set(name, value, now_s)
 
     def _budget(self, name: str) -> WriteBudget:
         return self._budgets.setdefault(name, WriteBudget())
@@ -249,7 +348,7 @@ class ParameterLimiter:
         """Whether a limit that ends now could begin again at once."""
         if self._ended_s is not None:
             return True
-        return all(self._budget(name).left(now_s) >= _WRITES_KEPT for name in self._saved.values)
+        return all(self._budget(name).left(now_s) >= _WRITES_KEPT for name in self._saved.held)
 
     def _request(
         self, autopilot: Autopilot, max_a: float, now_s: float
@@ -257,6 +356,9 @@ class ParameterLimiter:
         if now_s - self._requested_s < _REQUEST_PERIOD_S:
             return []
         self._requested_s = now_s
+        if max_a > 0:
+            self._driver_s = now_s
+            self._driver_is_asked = True
         return [autopilot.driver.limit(autopilot.system_id, max_a)]
 
     def _restore(
@@ -267,21 +369,25 @@ class ParameterLimiter:
             self._read_s = None
         if with_driver and now_s - self._ended_s < _DRIVER_RESTORE_S:
             return self._request(autopilot, 0.0, now_s)
+        self._driver_is_asked = False
         if self._read_s is None or now_s - self._read_s >= _RETRY_S:
             self._read_s = now_s
-            self._parameters.read(*self._saved.values)
+            self._parameters.read(*self._saved.held)
         restored = True
-        for name, value in self._saved.values.items():
+        for name in self._saved.held:
+            value = self._saved.values[name]
             now = self._parameters.values.get(name)
             if now is None or not same(now, value):
                 restored = False
             requested = name in self._parameters.requested()
             if now is not None and not same(now, value) and not requested:
-                self._parameters.set(name, value)
-                self._budget(name).take(now_s)
+                self._set(name, value, now_s)
         if restored:
-            self._saved.discard("restored")
+            if self._saved.held:
+                self._driver_s = None
+            self._saved.discard("restored", now_s)
             self._read_s = None
+            self._ours.clear()
         return []
 
 

@@ -1,163 +1,240 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Original values of vehicle parameters, on disk before a value is changed.
+"""Original values of vehicle parameters: read once before the first limit, restored at its end.
 
-An autopilot stores a set parameter over a restart, and the service can be killed: the next start
-restores the values in these files. Values are in the vehicle's own units.
+They are in memory for the life of the limit. A limited value is never read as an original one:
+while saving fails, the saving alone is tried again.
 
-A system id is no identity: most vehicles have 1. A file also has the unique id of the board, if the
-autopilot sends one; its values are restored on that board alone, and are used once the id has been
-received. The values of another board are put aside, and come back with it.
+An autopilot stores a set parameter over a restart, and the service can be killed: the values are on
+disk (`saved_file`) before a parameter is changed, and the next start restores them. A file that is
+lost while a limit holds is written again.
 
-What a file has is set on the vehicle: a name that is not of its kind, or a value that no vehicle
-has, is damage, and nothing of that file is set.
-
-A file is a JSON object: `format` (1), `values` by parameter name and, since 0.2, `uid`. The format
-only grows: later versions add keys and read every earlier file, also one without `format`, which
-holds the values alone.
+The disk is used by jobs, one at a time, so that no older content replaces a newer one. Until a job
+is done, nothing is known to be saved.
 """
 
-import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Collection, Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.bounded_input import read_bytes
-from dronebms.core.disk import make_folder
-from dronebms.core.errors import ConfigError
+from dronebms.core.background_jobs import Run, run_inline
 from mavlink_bridge.protocol.autopilot import Autopilot
+from mavlink_bridge.vehicle.saved_file import SavedFile
 
+_RETRY_S = 10.0  # after a failure
+_LOOK_S = 10.0  # for a file that was lost
+_SLOW_S = 3.0  # of a job, until the log and the pilot have it
+_NO_VEHICLE = (None, -1, "")
+_NO_LIMIT = "no reduce: original limits cannot be saved"
+_NOT_SAVED = "reduce: original limits are not saved"
 _log = logging.getLogger(__name__)
-_NAME = "vehicle-{}-{}-{}.json"  # HEARTBEAT.autopilot, system id, kind of values
-_ASIDE = "vehicle-{}-{}-{}-of-{}.json"  # the same, and the unique id of another board
-_FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """Content of a file."""
-
-    values: dict[str, float]
-    uid: str | None = None  # of the board; None: not known
-
-
-def left_behind(folder: Path) -> bool:
-    """Whether an earlier run has left values to restore on a vehicle."""
-    return any(folder.glob(_NAME.format("*", "*", "*")))
+_Result = TypeVar("_Result")
 
 
 class SavedParameters:
-    """Original values of the followed vehicle.
+    """Original values of the followed vehicle. For one thread.
 
     Attributes:
-        values: to be restored, by name.
+        values: original values by name.
+        held: names whose limit may be in force, so that their values are to be restored.
+        loaded: names whose limit is of an earlier run, and whose present value is not known yet.
+        is_known: whether it is known what earlier runs have left on this board: until then a
+            value of the vehicle may be a limited one.
 
     Args:
         folder: of the files.
         kind: of the values, a part of the file name.
         most: the names of this kind, and the greatest value of each; the least is 0.
+        run: does the jobs on the disk.
     """
 
-    def __init__(self, folder: Path, kind: str, most: Mapping[str, float]) -> None:
+    def __init__(
+        self, folder: Path, kind: str, most: Mapping[str, float], run: Run = run_inline
+    ) -> None:
         self.values: dict[str, float] = {}
+        self.held: set[str] = set()
+        self.loaded: set[str] = set()
+        self.is_known = False
         self._folder = folder
         self._kind = kind
         self._most = most
-        self._path = folder  # file of the followed vehicle
-        self._uid: str | None = None  # of its board
-        self._damaged = False
-        self._is_doubtful = False  # the file is of another board, or this one's id is not known
+        self._run = run
+        self._file = SavedFile(folder, _NO_VEHICLE, None, most)  # of the followed vehicle
+        self._is_loaded = True
+        self._stored: dict[str, float] = {}  # content of the file, as last known
+        self._proven: set[str] = set()  # names whose values were on disk before their limit
+        self._open: Callable[[float], bool] | None = None  # takes the result of the open job
+        self._begun_s = -math.inf  # of the open job
+        self._looked_s = -math.inf  # when the file last had its content
+        self._failed_s = -math.inf
+        self._trouble: str | None = None  # as logged
+        self._text: str | None = None  # last one of this trouble
+        self._texts: list[str] = []
 
-    def follow(self, autopilot: Autopilot) -> None:
-        """Load the values of the followed vehicle when it is another one than before."""
-        address = autopilot.kind, autopilot.system_id, self._kind
-        path = self._folder / _NAME.format(*address)
-        uid = autopilot.uid
-        if path == self._path and uid in (None, self._uid):
-            return
-        self._path = path
-        self._uid = uid
-        found = self._read(path)
-        if uid is not None and found is not None:
-            if found.uid not in (None, uid):
-                self._put_aside(path.with_name(_ASIDE.format(*address, found.uid)), found)
-            self._come_back(path.with_name(_ASIDE.format(*address, uid)))
-            found = self._read(path)
-        self._damaged = found is None
-        found = found or _File({})
-        self._is_doubtful = found.uid not in (None, uid)
-        self.values = {} if self._is_doubtful else found.values
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do on disk."""
+        return self._open is None and self.values == self._stored
 
-    def save(self, values: dict[str, float]) -> bool:
-        """Write original values; return whether they are on disk, so that changes may follow."""
-        if self._is_doubtful:
-            return False
-        try:
-            make_folder(self._folder)
-            if self._damaged:
-                self._path.replace(self._path.with_suffix(".damaged"))
-                self._damaged = False
-            with atomic_writer(self._path) as file:
-                json.dump({"format": _FORMAT, "values": values} | self._identity(), file)
-        except (ConfigError, OSError) as error:
-            _log.error("vehicle limits are not changed: %s", error)
-            return False
-        self.values = values
-        _log.warning("changing vehicle limits; original values: %s", values)
-        return True
+    def take_texts(self) -> list[str]:
+        """Texts for the pilot since the last call."""
+        texts = self._texts
+        self._texts = []
+        return texts
 
-    def discard(self, outcome: str) -> None:
+    def step(self, autopilot: Autopilot, now_s: float) -> None:
+        """Follow a vehicle, and do on disk what is due."""
+        self._follow(autopilot)
+        self._work(now_s)
+        if self._open is not None and now_s - self._begun_s > _SLOW_S:
+            self._note("the disk is too slow")
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Take original values that were read before the first limit; known ones stay.
+
+        None is taken before it is known what earlier runs have left.
+        """
+        if self.is_known:
+            self.values = {**values, **self.values}
+
+    def replace(self, name: str, value: float) -> None:
+        """Replace an original value by the one that the user has set meanwhile."""
+        self.values = self.values | {name: value}
+
+    def hold(self, names: Collection[str]) -> None:
+        """Note that a limit of these names, which ends by itself, may be in force."""
+        self.held.update(self.values.keys() & names)
+
+    def save(self, names: Set[str], now_s: float) -> bool | None:
+        """Whether the values of these names are on disk, so that a limit may follow.
+
+        Returns:
+            `None` while that is not known; False if it failed: it is tried again.
+        """
+        if names <= self._proven:
+            return True
+        self._work(now_s)
+        if all(
+            name in self.values and self._stored.get(name) == self.values[name] for name in names
+        ):
+            _log.warning("changing vehicle limits; original values: %s", self.values)
+            self._proven.update(names)
+            self.held.update(names)
+            return True
+        return None if self._open is not None else False
+
+    def drop(self, but: Collection[str], now_s: float) -> None:
+        """Drop the values that no limit has followed, but for some names."""
+        unused = self.values.keys() - self.held - {*but}
+        if unused:
+            self.values = {name: v for name, v in self.values.items() if name not in unused}
+            self._work(now_s)
+
+    def discard(self, outcome: str, now_s: float) -> None:
         """Delete the values once nothing is to be restored any more; the log has the outcome."""
-        _log.warning("vehicle limits %s: %s", outcome, self.values)
-        try:
-            self._path.unlink()
-        except OSError:
-            pass  # the next start restores the same values again
+        if self.values:
+            _log.warning("vehicle limits %s: %s", outcome, self.values)
+        self._forget()
+        self._work(now_s)
+
+    def _forget(self) -> None:
         self.values = {}
+        self.held = set()
+        self.loaded = set()
+        self._proven = set()
 
-    def _read(self, path: Path) -> _File | None:
-        """Content of a file, without values if there is none, `None` if it is damaged."""
-        try:
-            return _content_of(json.loads(read_bytes(path)), self._most)
-        except FileNotFoundError:
-            return _File({})
-        except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            _log.error("%s cannot be read; check the limits of the vehicle: %s", path, error)
-            return None
+    def _follow(self, autopilot: Autopilot) -> None:
+        """Load the values of the followed vehicle when it is another one than before."""
+        vehicle = autopilot.kind, autopilot.system_id, self._kind
+        uid = autopilot.uid
+        before = self._file
+        if before.vehicle == vehicle and uid in (None, before.uid):
+            return
+        if before.vehicle != vehicle or before.uid is not None:
+            if self.held:
+                _log.error("another vehicle is followed; not restored: %s", self.values)
+            self._forget()
+        self._file = SavedFile(self._folder, vehicle, uid, self._most)
+        self._is_loaded = False
+        self.is_known = False
 
-    def _identity(self) -> dict[str, str]:
-        return {} if self._uid is None else {"uid": self._uid}
+    def _work(self, now_s: float) -> None:
+        """Take the result of a job, and begin the one that is due."""
+        while self._open is None or self._open(now_s):
+            self._open = None
+            file = self._file
+            if not self._is_loaded:
+                self._begin(file.load, self._take_loaded, now_s)
+            elif self._is_due(now_s):
+                values = dict(self.values)
+                self._begin(
+                    lambda: (values, file.store(values)),  # noqa: B023 - of this round
+                    self._take_stored,
+                    now_s,
+                )
+            else:
+                return
 
-    def _put_aside(self, aside: Path, found: _File) -> None:
-        _log.error("limits of another board are not restored here: %s in %s", found.values, aside)
-        self._move(self._path, aside)
+    def _is_due(self, now_s: float) -> bool:
+        """Whether the file is to be written, or looked for."""
+        if now_s - self._failed_s < _RETRY_S:
+            return False
+        if self.values != self._stored:
+            return True
+        return bool(self.values) and now_s - self._looked_s >= _LOOK_S
 
-    def _come_back(self, aside: Path) -> None:
-        """Take up the values of this board, unless the file has newer ones."""
-        if aside.exists() and not self._path.exists():
-            self._move(aside, self._path)
+    def _begin(
+        self, job: Callable[[], _Result], take: Callable[[_Result, float], None], now_s: float
+    ) -> None:
+        self._begun_s = now_s
+        file = self._file
+        future = self._run(job)
 
-    def _move(self, source: Path, target: Path) -> None:
-        try:
-            source.replace(target)
-        except OSError as error:
-            _log.error("%s cannot be moved: %s", source, error)
+        def taken(now_s: float) -> bool:
+            """Take the result, unless another vehicle is followed; return whether it is done."""
+            if not future.done():
+                return False
+            result = future.result()
+            if file is self._file:
+                take(result, now_s)
+            return True
 
+        self._open = taken
 
-def _content_of(content: Any, most: Mapping[str, float]) -> _File:  # noqa: ANN401 - any JSON
-    found = content
-    uid = None
-    if isinstance(content, dict) and "format" in content:
-        found = content.get("values")
-        uid = content.get("uid")
-    if not isinstance(found, dict):
-        raise TypeError("no values by name")
-    values = {str(name): float(value) for name, value in found.items()}
-    for name, value in values.items():
-        if not 0.0 <= value <= most.get(name, -1.0):  # nan too
-            raise ValueError(f"{name} {value:g} is not the value of a vehicle")
-    if uid is not None and not (isinstance(uid, str) and uid.isalnum()):  # part of a file name
-        raise TypeError("no unique id")
-    return _File(values, uid)
+    def _take_loaded(self, values: dict[str, float] | None, now_s: float) -> None:
+        self._note(None)
+        self._is_loaded = True
+        self.is_known = values is not None
+        found = values or {}
+        self._stored = found
+        self._looked_s = now_s
+        self.loaded.update(found.keys() - self.values.keys())
+        self.values = {**found, **self.values}
+        self.held.update(found)
+        self._proven.update(found)
+
+    def _take_stored(self, result: tuple[dict[str, float], str | None], now_s: float) -> None:
+        values, trouble = result
+        if trouble is None:
+            self._stored = values
+            self._looked_s = now_s
+        else:
+            self._failed_s = now_s
+        self._note(trouble)
+
+    def _note(self, trouble: str | None) -> None:
+        """Log a change of the trouble; the pilot gets its effect once."""
+        effect = None
+        if trouble is not None and (self.values or not self._is_loaded):
+            effect = _NOT_SAVED if self.held else _NO_LIMIT
+        if effect is not None and effect != self._text:
+            self._texts.append(effect)
+        self._text = effect
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is None:
+            _log.warning("the disk takes original vehicle limits again")
+        else:
+            _log.error("original vehicle limits are not stored: %s", trouble)

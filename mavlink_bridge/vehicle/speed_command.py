@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.background_jobs import Run, run_inline
 from dronebms.core.report import ActionRequest
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
@@ -75,12 +76,17 @@ class _Phase:
 class SpeedCommand:
     """Speeds of one vehicle. For one thread."""
 
-    def __init__(self, parameters: Parameters, folder: Path) -> None:
-        """Use the parameters of the vehicle, and a folder for its original speeds."""
+    def __init__(self, parameters: Parameters, folder: Path, run: Run = run_inline) -> None:
+        """Use the parameters of the vehicle, and a folder for its original speeds.
+
+        Args:
+            parameters: of the vehicle.
+            folder: of the original speeds.
+            run: does the jobs on the disk.
+        """
         self._parameters = parameters
-        self._saved = SavedParameters(
-            folder, "speeds", dict.fromkeys([row.by for row in SPEEDS], _MOST_M_S)
-        )
+        most = dict.fromkeys([row.by for row in SPEEDS], _MOST_M_S)
+        self._saved = SavedParameters(folder, "speeds", most, run)
         self._phases: dict[str, _Phase] = {}
         self._unanswered: tuple[_Phase, float] | None = None  # and the time of its command
         self._texts: list[str] = []
@@ -89,13 +95,18 @@ class SpeedCommand:
     @property
     def idle(self) -> bool:
         """Whether no speed has to be restored."""
-        return not self._saved.values
+        return not self._saved.held
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do on disk."""
+        return self._saved.is_settled
 
     def take_texts(self) -> list[str]:
         """Texts for the pilot since the last call."""
         texts = self._texts
         self._texts = []
-        return texts
+        return self._saved.take_texts() + texts
 
     def after_restart(self) -> None:
         """Command the speeds again: a restarted autopilot has its own."""
@@ -139,18 +150,19 @@ class SpeedCommand:
             vehicle: its state.
             now_s: time of the caller.
         """
-        self._saved.follow(autopilot)
+        self._saved.step(autopilot, now_s)
         limits = {}
         own = [row for row in SPEEDS if row.vehicle_class == vehicle.vehicle_class]
         for row in own:
             if (speed_m_s := lowest(requests, row.by)) is not None:
                 limits[row.by] = speed_m_s
-        rows = [row for row in own if row.by in limits or row.by in self._saved.values]
+        self._saved.drop(limits, now_s)
+        rows = [row for row in own if row.by in limits or row.by in self._saved.held]
         if vehicle.mode is None or not rows:
             return []
         if vehicle.mode not in SPEED_MODES:
             if not self.idle:
-                self._saved.discard("ended with the mode")
+                self._saved.discard("ended with the mode", now_s)
             return []
         if self._unanswered is not None and now_s - self._unanswered[1] < _ANSWER_S:
             return []
@@ -163,7 +175,7 @@ class SpeedCommand:
                 return [command(autopilot.system_id, _COMMAND, *values)]
         if not limits and all(self._phases[row.by].ended for row in rows):
             given_up = any(self._phases[row.by].tries > _TRIES for row in rows)
-            self._saved.discard("not restored" if given_up else "restored")
+            self._saved.discard("not restored" if given_up else "restored", now_s)
         return []
 
     def _due(
@@ -187,10 +199,10 @@ class SpeedCommand:
         recent_s = [t_s for t_s in self._commanded_s.get(row.by, ()) if now_s - t_s < _BUDGET_S]
         if len(recent_s) >= _BUDGET:
             return None
-        phase.due_s = now_s + (_ANSWER_S if restores else _RETRY_S)
-        saved = self._saved.values
-        if row.by not in saved and not self._saved.save(saved | {row.by: original}):
+        self._saved.add({row.by: original})
+        if not self._saved.save({row.by}, now_s):
             return None
+        phase.due_s = now_s + (_ANSWER_S if restores else _RETRY_S)
         phase.tries += 1
         if phase.tries > _TRIES:
             phase.ended = True
@@ -200,13 +212,18 @@ class SpeedCommand:
         return original if limit is None else limit
 
     def _original_m_s(self, row: SpeedRow) -> float | None:
-        """Speed to restore; read from the vehicle while it is unknown."""
-        if row.by in self._saved.values:
-            return self._saved.values[row.by]
+        """Speed to restore; read from the vehicle while it is unknown.
+
+        A command changes no parameter: a speed that the user has set meanwhile is restored.
+        """
         values = self._parameters.values
         units = row.parameters
         speeds = [values[name] * unit_m_s for name, unit_m_s in units.items() if name in values]
         known = [speed_m_s for speed_m_s in speeds if 0.0 < speed_m_s <= _MOST_M_S]
-        if not known and not self._parameters.pending() & units.keys():
+        if known:
+            return known[0]
+        if row.by in self._saved.values:
+            return self._saved.values[row.by]
+        if not self._parameters.pending() & units.keys():
             self._parameters.read(*units)
-        return known[0] if known else None
+        return None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.background_jobs import Run, run_inline
 from dronebms.core.report import ActionKind, ActionRequest, Report
 from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
@@ -53,12 +54,18 @@ class VehicleControl:
         parameters: of the vehicle; `step` returns their messages.
     """
 
-    def __init__(self, folder: Path, configured: Collection[ActionKind] = _ALL_ACTIONS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        configured: Collection[ActionKind] = _ALL_ACTIONS,
+        run: Run = run_inline,
+    ) -> None:
         """Use a folder.
 
         Args:
             folder: of the original values of the vehicle's parameters.
             configured: kinds of the configured actions.
+            run: does the jobs on the disk.
         """
         self.sent: SentCommand | None = None
         self.configured = configured
@@ -67,8 +74,8 @@ class VehicleControl:
         self._heartbeat_s = -math.inf  # last requested
         self._pilot_s = -math.inf  # start of the last override that was reported
         self.parameters = Parameters()
-        self._limiter = ParameterLimiter(self.parameters, folder)
-        self._speeds = SpeedCommand(self.parameters, folder)
+        self._limiter = ParameterLimiter(self.parameters, folder, run)
+        self._speeds = SpeedCommand(self.parameters, folder, run)
         # Mode command of the last step, and the state before it.
         self._taken: tuple[mavlink.MAVLink_message, ActionKind, SentCommand | None] | None = None
         self._requests: dict[int, tuple[ActionRequest, ...]] = {}
@@ -79,12 +86,13 @@ class VehicleControl:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing has to be restored on the vehicle."""
-        return self._limiter.idle and self._speeds.idle
+        """Whether nothing has to be restored on the vehicle, and its files are up to date."""
+        return all(one.idle and one.is_settled for one in (self._limiter, self._speeds))
 
     def take_texts(self) -> list[tuple[int, str]]:
         """MAV_SEVERITY and text of each message for the pilot since the last call."""
-        texts = self._texts + [(_WARNING, text) for text in self._speeds.take_texts()]
+        found = [*self._limiter.take_texts(), *self._speeds.take_texts()]
+        texts = self._texts + [(_WARNING, text) for text in dict.fromkeys(found)]
         self._texts = []
         return texts
 
@@ -169,7 +177,7 @@ class VehicleControl:
             _log.warning("the autopilot has restarted; its modes and parameters are read again")
             self.sent = None if self.sent is None else self.sent.after_restart(now_s)
             self.parameters.discard_values()
-            self._limiter.after_restart()
+            self._limiter.after_restart(now_s)
             self._speeds.after_restart()
         self._seen = seen
         row = vehicle_class(*seen[:2])

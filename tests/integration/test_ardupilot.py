@@ -15,7 +15,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.service.config import Config
 from mavlink_bridge.vehicle.battery_id import BatteryAddress
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
-from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.saved_file import left_behind
 from smartbattery.snapshot import Identity
 from tests.integration.companion import Service, check_arming, guarded
 from tests.integration.copter import (

@@ -16,7 +16,7 @@ from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol.flight_stacks import PX4_118
 from mavlink_bridge.protocol.link import open_link
 from mavlink_bridge.vehicle.parameter_check import ParameterCheck
-from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.integration.process import Process
 from tests.integration.px4 import HOLD, LAND, PARAMETERS, RTL, Px4, needs_px4

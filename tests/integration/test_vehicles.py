@@ -17,7 +17,7 @@ from dronebms.core.flight_plan import MissionItem, ReturnPlan, ReturnTo
 from dronebms.core.report import Action, ActionKind, Severity, Verdict
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
-from mavlink_bridge.vehicle.saved_parameters import left_behind
+from mavlink_bridge.vehicle.saved_file import left_behind
 from tests.integration.ardupilot import HOME_DEG, ArduPilot, launched, needs, vehicle_in
 from tests.integration.companion import Served, Service, check_arming, guarded
 from tests.integration.vehicles import Plane, QuadPlane, Rover, Sub

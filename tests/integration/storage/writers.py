@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from dronebms.cli.exit_codes import DONE
 from dronebms.cli.main import main
@@ -54,7 +53,7 @@ from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.mqtt import MqttPublisher
 from dronebms.telemetry.outbox import Outbox
 from mavlink_bridge.protocol.signing_file import SigningState, TimestampFile
-from mavlink_bridge.vehicle.saved_parameters import SavedParameters
+from mavlink_bridge.vehicle.saved_file import SavedFile
 from tests.mavlink_bridge.reports import a_report, an_event
 
 Promise = Callable[[int], None]
@@ -240,29 +239,28 @@ def _signed(folder: Path) -> set[int]:
     return _up_to(state.own)
 
 
-_VEHICLE = cast("Any", SimpleNamespace(kind=3, system_id=1, uid="a1"))
-
-
 _MOST = {f"P{one}": 9.0 for one in range(9)}
+
+
+def _limits_file(folder: Path) -> SavedFile:
+    return SavedFile(folder / "vehicle", (3, 1, "speed"), "a1", _MOST)
 
 
 def _save_parameters(folder: Path, promise: Promise) -> None:
     for run in range(2):
-        saved = SavedParameters(folder / "vehicle", "speed", _MOST)
-        saved.follow(_VEHICLE)
+        file = _limits_file(folder)
         for number in range(run * 3, (run + 1) * 3):
-            if saved.save(dict.fromkeys(_MOST, float(number))):
+            if file.store(dict.fromkeys(_MOST, float(number))) is None:
                 promise(number)
 
 
 def _saved_parameters(folder: Path) -> set[int]:
-    saved = SavedParameters(folder / "vehicle", "speed", _MOST)
-    saved.follow(_VEHICLE)
-    if saved._damaged:
+    values = _limits_file(folder).load()
+    if values is None or [*folder.glob("vehicle/*.damaged")]:
         raise WrongStateError("damaged")
-    numbers = {int(value) for value in saved.values.values()}
-    if len(numbers) > 1 or len(saved.values) not in (0, 9):
-        raise WrongStateError(f"{saved.values}")
+    numbers = {int(value) for value in values.values()}
+    if len(numbers) > 1 or len(values) not in (0, 9):
+        raise WrongStateError(f"{values}")
     return _up_to(max(numbers, default=-1))
 
 

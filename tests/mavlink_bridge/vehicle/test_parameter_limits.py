@@ -341,7 +341,7 @@ def test_after_a_restart_the_values_are_read_and_written_again(tmp_path: Path) -
     vehicle = copter(tmp_path).run(0.0, 3.0, less(30.0))
     vehicle.own = dict(CURRENT)  # stored ones were lost
     vehicle.parameters.discard_values()
-    vehicle.limiter.after_restart()
+    vehicle.limiter.after_restart(3.0)
     vehicle.run(3.0, 5.0, less(30.0))
     assert vehicle.own == {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
     vehicle.run(5.0, 9.0)

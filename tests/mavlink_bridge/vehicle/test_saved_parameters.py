@@ -8,7 +8,8 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.vehicle.saved_parameters import SavedParameters, left_behind
+from mavlink_bridge.vehicle.saved_file import left_behind
+from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 
 NAME = "vehicle-3-1-limits.json"
@@ -29,8 +30,14 @@ def autopilot() -> Autopilot:
 
 def loaded(folder: Path, autopilot: Autopilot) -> SavedParameters:
     saved = SavedParameters(folder, "limits", MOST)
-    saved.follow(autopilot)
+    saved.step(autopilot, 0.0)
     return saved
+
+
+def saves(saved: SavedParameters, values: dict[str, float], now_s: float = 0.0) -> bool | None:
+    """Save original values that were read from the vehicle."""
+    saved.add(values)
+    return saved.save(values.keys(), now_s)
 
 
 def test_values_that_version_0_1_0_left_are_restored(autopilot: Autopilot) -> None:
@@ -42,12 +49,12 @@ def test_values_that_version_0_1_0_left_are_restored(autopilot: Autopilot) -> No
 def test_values_are_stored_with_a_format_and_loaded_again(
     tmp_path: Path, autopilot: Autopilot
 ) -> None:
-    assert loaded(tmp_path, autopilot).save(VALUES)
+    assert saves(loaded(tmp_path, autopilot), VALUES)
     assert json.loads((tmp_path / NAME).read_text()) == {"format": 1, "values": VALUES}
     assert left_behind(tmp_path)
     saved = loaded(tmp_path, autopilot)
     assert saved.values == VALUES
-    saved.discard("restored")
+    saved.discard("restored", 1.0)
     assert not left_behind(tmp_path)
     assert loaded(tmp_path, autopilot).values == {}
 
@@ -85,19 +92,19 @@ def test_a_damaged_file_is_logged_and_left(
     assert f"{NAME} cannot be read; check the limits of the vehicle" in caplog.text
     assert (tmp_path / NAME).read_text() == content
     # New values do not replace it.
-    assert saved.save(VALUES)
+    assert saves(saved, VALUES)
     assert (tmp_path / NAME).with_suffix(".damaged").read_text() == content
     assert loaded(tmp_path, autopilot).values == VALUES
 
 
 def test_the_values_of_another_vehicle_are_not_loaded(tmp_path: Path, autopilot: Autopilot) -> None:
     saved = loaded(tmp_path, autopilot)
-    assert saved.save(VALUES)
+    assert saves(saved, VALUES)
     autopilot.followed = 2
-    saved.follow(autopilot)
+    saved.step(autopilot, 1.0)
     assert saved.values == {}
     autopilot.followed = 1
-    saved.follow(autopilot)
+    saved.step(autopilot, 1.0)
     assert saved.values == VALUES
 
 
@@ -107,9 +114,12 @@ def test_values_that_cannot_be_written_are_not_saved(
 ) -> None:
     (tmp_path / "file").touch()
     saved = loaded(tmp_path / below, autopilot)
-    assert not saved.save(VALUES)
-    assert saved.values == {}
-    assert "vehicle limits are not changed" in caplog.text
+    assert saves(saved, VALUES) is False
+    assert saved.values == VALUES  # of the vehicle before its limit, which the driver may set
+    assert not saved.held
+    assert "original vehicle limits are not stored" in caplog.text
+    assert saved.take_texts() == ["no reduce: original limits cannot be saved"]
+    assert saved.take_texts() == []
 
 
 def version(uid: int) -> object:
@@ -136,52 +146,52 @@ ONE, OTHER = 0xAB12, 0xCD34
 
 
 def test_the_values_of_another_board_with_the_same_system_id_are_put_aside(tmp_path: Path) -> None:
-    assert loaded(tmp_path, of_board(ONE)).save(VALUES)
+    assert saves(loaded(tmp_path, of_board(ONE)), VALUES)
     other = loaded(tmp_path, of_board(OTHER))
     assert other.values == {}
-    assert other.save({"MOT_BAT_CURR_MAX": 7.0})
+    assert saves(other, {"MOT_BAT_CURR_MAX": 7.0})
     assert left_behind(tmp_path)
     assert loaded(tmp_path, of_board(OTHER)).values == {"MOT_BAT_CURR_MAX": 7.0}
     # Each board has its own again, in whatever order they come back.
     assert loaded(tmp_path, of_board(ONE)).values == VALUES
     back = loaded(tmp_path, of_board(OTHER))
     assert back.values == {"MOT_BAT_CURR_MAX": 7.0}
-    back.discard("restored")
+    back.discard("restored", 1.0)
     back = loaded(tmp_path, of_board(ONE))
     assert back.values == VALUES
-    back.discard("restored")
+    back.discard("restored", 1.0)
     assert not left_behind(tmp_path)
 
 
 def test_the_values_of_a_board_are_used_once_its_id_has_been_received(tmp_path: Path) -> None:
-    assert loaded(tmp_path, of_board(ONE)).save(VALUES)
+    assert saves(loaded(tmp_path, of_board(ONE)), VALUES)
     autopilot = of_board(None)
     saved = loaded(tmp_path, autopilot)
     assert saved.values == {}
-    assert not saved.save({"MOT_BAT_CURR_MAX": 30.0})  # a limit, perhaps, and no original value
+    assert not saves(saved, {"MOT_BAT_CURR_MAX": 30.0})  # a limit, perhaps, and no original value
     autopilot.receive(version(ONE), 1.0)
-    saved.follow(autopilot)
+    saved.step(autopilot, 1.0)
     assert saved.values == VALUES
-    assert saved.save(VALUES | {"MOT_BAT_CURR_TC": 4.0})
+    assert saves(saved, VALUES | {"MOT_BAT_CURR_TC": 4.0})
 
 
 @pytest.mark.parametrize("uid", [None, 0])
 def test_values_without_an_id_are_those_of_the_system(tmp_path: Path, uid: int | None) -> None:
     autopilot = of_board(uid)
     saved = loaded(tmp_path, autopilot)
-    assert saved.save(VALUES)
+    assert saves(saved, VALUES)
     autopilot.receive(version(ONE), 1.0)
-    saved.follow(autopilot)
+    saved.step(autopilot, 1.0)
     assert saved.values == VALUES
     assert loaded(tmp_path, of_board(OTHER)).values == VALUES
 
 
 def test_a_restart_of_the_autopilot_which_forgets_the_id_is_no_other_board(tmp_path: Path) -> None:
     saved = loaded(tmp_path, of_board(ONE))
-    assert saved.save(VALUES)
-    saved.follow(of_board(None))
+    assert saves(saved, VALUES)
+    saved.step(of_board(None), 1.0)
     assert saved.values == VALUES
-    assert saved.save(VALUES)
+    assert saves(saved, VALUES)
     assert loaded(tmp_path, of_board(OTHER)).values == {}
 
 
@@ -198,10 +208,10 @@ def test_an_id_that_is_none_is_damage(
 def test_a_file_that_cannot_be_put_aside_is_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert loaded(tmp_path, of_board(ONE)).save(VALUES)
+    assert saves(loaded(tmp_path, of_board(ONE)), VALUES)
     (tmp_path / f"vehicle-3-1-limits-of-{ONE:016x}.json").mkdir()
     saved = loaded(tmp_path, of_board(OTHER))
     assert saved.values == {}
-    assert not saved.save({"MOT_BAT_CURR_MAX": 7.0})
+    assert not saves(saved, {"MOT_BAT_CURR_MAX": 7.0})
     assert "cannot be moved" in caplog.text
     assert loaded(tmp_path, of_board(ONE)).values == VALUES
