@@ -6,10 +6,14 @@ the loop has stopped only the age is exported. OpenMetrics base units; ratios ar
 """
 
 import logging
+import socket
+import threading
 from collections.abc import Iterator
-from wsgiref.simple_server import WSGIRequestHandler
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -21,7 +25,8 @@ from dronebms.telemetry.config import MetricsConfig
 _STALE_S = 5.0
 _DIGITS = 6  # after the point: all that the predictions contract has, times the factor
 _AGE_DIGITS = 1  # as the age of the predictions contract
-_CLIENT_S = 10  # for a client to send its request, and to take the answer
+_CLIENT_S = 10.0  # for a client to send its request and to take the answer
+_MAX_CLIENTS = 16  # at once: each has a thread and a file of the process
 _log = logging.getLogger(__name__)
 _Sample = tuple[str, tuple[str, ...], float | None]  # name, further labels, value
 
@@ -63,7 +68,7 @@ ROWS = (*((name, text, ()) for _, name, _, text in LINE), *MORE)
 
 
 class _Handler(WSGIRequestHandler):
-    """One request in a thread of its own, which ends when the client has stopped or is gone."""
+    """One request, which ends when the client has stopped or is gone."""
 
     timeout = _CLIENT_S
 
@@ -71,11 +76,52 @@ class _Handler(WSGIRequestHandler):
         """Answer; a client that stops is no event for the log."""
         try:
             super().handle()
-        except OSError:  # a timeout, or a connection that the client has closed
+        except OSError:  # a timeout, or a connection that is closed
             self.close_connection = True
 
     def log_message(self, _format: str, *_args: object) -> None:
         """Log nothing."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Serves each client in a thread: some at once, and each for some seconds at most.
+
+    Clients that send a byte now and then would else take every file of the process.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int, clock: Clock) -> None:
+        self._clock = clock
+        self._began_s: dict[socket.socket, float] = {}  # of each client
+        found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, place = found[0]
+        self.address_family = family
+        super().__init__((str(place[0]), port), _Handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002 - as in socketserver
+        """Whether there is room for a client."""
+        return len(self._began_s) < _MAX_CLIENTS
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as in socketserver
+        """Start the thread of a client."""
+        self._began_s[request] = self._clock.now_s()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as in socketserver
+        """Close a client, in its thread."""
+        self._began_s.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Disconnect those who have had their time; every half second."""
+        now_s = self._clock.now_s()
+        for request, began_s in list(self._began_s.items()):
+            if now_s - began_s > _CLIENT_S:
+                try:
+                    request.shutdown(socket.SHUT_RDWR)  # ends the calls of its thread
+                except OSError:
+                    pass  # it is gone
 
 
 class OpenMetricsExporter(Collector):
@@ -89,9 +135,11 @@ class OpenMetricsExporter(Collector):
         self._clock = clock
         self._newest: dict[int, Report] = {}
         registry = CollectorRegistry()
-        self._server, _ = start_http_server(config.port, config.address, registry)
-        self._server.RequestHandlerClass = _Handler
         registry.register(self)
+        self._server = _Server(config.address, config.port, clock)
+        self._server.set_app(make_wsgi_app(registry))
+        thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        thread.start()
 
     def __call__(self, report: Report) -> None:
         """Store a report."""

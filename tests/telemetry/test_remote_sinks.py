@@ -187,6 +187,42 @@ def test_a_client_that_stops_leaves_no_thread(
     assert capfd.readouterr().err == ""
 
 
+def test_clients_at_once_are_bounded_and_each_has_its_time(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    clock = VirtualClock()
+    before = threading.active_count()
+    with (
+        contextlib.closing(
+            OpenMetricsExporter(MetricsConfig(port=free_port(SOCK_STREAM)), clock)
+        ) as sink,
+        contextlib.ExitStack() as stack,
+    ):
+        place = sink._server.socket.getsockname()
+        clients = [stack.enter_context(socket.create_connection(place)) for _ in range(60)]
+
+        def has_ended(client: socket.socket) -> bool:
+            """Send one byte of a request that never ends."""
+            try:
+                client.send(b"x")
+                return client.recv(1, socket.MSG_DONTWAIT) == b""
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+
+        def are_refused() -> bool:
+            return sum(map(has_ended, clients)) == 60 - openmetrics._MAX_CLIENTS
+
+        assert until(are_refused)
+        assert threading.active_count() - before <= 1 + openmetrics._MAX_CLIENTS
+        clock.sleep_until(2.0 * openmetrics._CLIENT_S)
+        assert until(lambda: all(map(has_ended, clients)))
+        assert until(lambda: threading.active_count() == before + 1)
+        stack.enter_context(socket.create_connection(place)).sendall(b"GET / HTTP/1.0\r\n\r\n")
+    assert capfd.readouterr().err == ""
+
+
 def test_the_default_address_is_loopback() -> None:
     assert MetricsConfig().address == "127.0.0.1"
 
