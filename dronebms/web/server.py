@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from dronebms.core.clock import Clock
 from dronebms.core.errors import LinkError
@@ -47,6 +48,7 @@ _RETRY_MS = 1000  # of the browser, when the stream ends
 _FULL_RETRY_MS = 10_000
 _AGAIN_S = 1.0
 _MAX_CONNECTIONS = MAX_VIEWERS + 40
+_REQUEST_S = 10.0  # for the first request of a connection, and for each next one
 _END_S = 1  # for the connections to close
 
 
@@ -86,7 +88,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     config = uvicorn.Config(
         application(hub, token, names),
-        http="h11",
+        http=_Connection,
         ws="none",
         loop="asyncio",
         lifespan="off",
@@ -135,6 +137,32 @@ def _read(
     except RuntimeError:
         if not loop.is_closed():
             raise
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when it has no request in time, or when there are too many.
+
+    Connections that send nothing would else take the place of every viewer.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        if len(self.connections) > 2 * _MAX_CONNECTIONS:  # up to that the answer is in words
+            transport.abort()
+        self._wait_for_request()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._wait_for_request()
+        super().on_response_complete()
+
+    def _wait_for_request(self) -> None:
+        self.loop.call_later(_REQUEST_S, self._close_without_request, self.cycle)
+
+    def _close_without_request(self, served: RequestResponseCycle | None) -> None:
+        if self.cycle is served:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):

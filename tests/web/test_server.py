@@ -14,6 +14,7 @@ import pytest
 
 from dronebms.web.hub import MAX_VIEWERS
 from dronebms.web.server import FILES, HEADERS
+from tests.mavlink_bridge.loopback import until
 from tests.scenes import FLYING, SECOND
 from tests.web.process import Scene, Stream, WebProcess
 
@@ -85,6 +86,26 @@ def test_bytes_that_are_no_request_do_no_harm(web: WebProcess) -> None:
             connection.sendall(b"\r\n\r\n")
             connection.recv(100)
     assert status_of(web.get()) == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "])
+def test_connections_without_a_request_do_not_shut_out_a_viewer(
+    web: WebProcess, sent: bytes
+) -> None:
+    with ExitStack() as stack:
+        silent = [stack.enter_context(web.connect()) for _ in range(150)]
+        for connection in silent:
+            with suppress(OSError):  # more than there may be
+                connection.sendall(sent)
+
+        def is_served() -> bool:
+            try:
+                return web.get().startswith("HTTP/1.1 200")
+            except OSError:
+                return False
+
+        assert until(is_served)
+        assert is_served()
 
 
 def test_ten_viewers_get_two_states_a_second_next_to_one_that_stalls(web: WebProcess) -> None:
