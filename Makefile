@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Modules that read a gauge, protect a pack or send bytes to a flight controller: a test for every branch.
-BRIDGE := --cov=mavlink_bridge.vehicle $(foreach module,messages battery_info_message parameters flight_modes flight_stacks mode_changes codec,--cov=mavlink_bridge.protocol.$(module)) --cov=mavlink_bridge.bridge --cov=mavlink_bridge.components
+BRIDGE := --cov=mavlink_bridge.vehicle $(foreach module,messages battery_info_message parameters flight_modes flight_stacks mode_changes codec second_autopilot,--cov=mavlink_bridge.protocol.$(module)) --cov=mavlink_bridge.bridge --cov=mavlink_bridge.components
 COVERED := --cov=smartbattery --cov=dronebms.protection.alarms --cov=dronebms.protection.limits --cov=dronebms.protection.quantities --cov=dronebms.protection.quantity_values --cov=dronebms.protection.current_history \
 	--cov=dronebms.protection.time_to_trip --cov=dronebms.protection.current_governor --cov=dronebms.protection.actions $(BRIDGE) \
 	--cov-branch --cov-report= --cov-fail-under=100

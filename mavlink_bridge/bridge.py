@@ -28,8 +28,9 @@ from mavlink_bridge.protocol.flight_stacks import AUTO, PX4_ID, FlightStack, sta
 from mavlink_bridge.protocol.link import Link
 from mavlink_bridge.protocol.mission_download import MissionDownload
 from mavlink_bridge.protocol.parameters import Parameters
-from mavlink_bridge.protocol.requests import MessageRequester
-from mavlink_bridge.protocol.second_sender import CopyWatch, SequenceWatch, Source
+from mavlink_bridge.protocol.requests import IdentityRequester, MessageRequester
+from mavlink_bridge.protocol.second_autopilot import doubt_text
+from mavlink_bridge.protocol.second_sender import CopyWatch, Source
 from mavlink_bridge.protocol.vehicle_battery import VehicleBattery
 from mavlink_bridge.vehicle import command_protocol
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
@@ -43,6 +44,7 @@ from smartbattery.values import changed
 _RESTORE_S = 3.0  # for the answers of the vehicle
 _STEP_S = 0.05
 _VERDICT_PERIOD_S = 1.0  # to the Lua driver, which refuses to arm after 3 s without one
+_DOUBT_PERIOD_S = 1.0
 _OTHERS_MAX = 8  # vehicles that are named in the log
 _NO_PLAN = FlightPlan()
 _log = logging.getLogger(__name__)
@@ -132,17 +134,20 @@ class Bridge:
         ]
         self.counts: Counter[str] = self._components.counts
         # of the autopilot
-        self._sequence = SequenceWatch()
         self._copies = CopyWatch()
         self._requester = MessageRequester()
+        self._identities = IdentityRequester()
+        self._doubt_s = -math.inf  # last report of a second autopilot
         self._missions = MissionDownload(self._computer)
         self._returns = ReturnParameters()
         self._parameters = Parameters()  # without vehicle control, which has its own
-        self._restarts = 0  # after which these values were discarded
+        self._run = 0  # of which these values are
         self._plan = _NO_PLAN
         self._arming = ArmingCheck()
         resets = {index: one.reset_monitor for index, one in enumerate(options.batteries)}
-        self._resets = BatteryReset({i: one for i, one in resets.items() if one is not None})
+        monitors = {index: one for index, one in resets.items() if one is not None}
+        self._resets = BatteryReset(monitors)
+        self._resets_monitors = bool(monitors)
         self._battery_ids = BatteryIdAllocator(
             is_expected=self._is_pinned or self._configured_stack is not None
         )
@@ -227,11 +232,16 @@ class Bridge:
         for message in self._components.received(now_s):
             self._receive(message, received_s)
         self._components.beat(now_s)
-        for request in self._requester.due(self._autopilot, now_s):
+        self._autopilot.end_doubt(now_s)
+        self._report_doubt(now_s)
+        requests = self._requester.due(self._autopilot, now_s)
+        if self.vehicle_control is not None or self._resets_monitors:
+            requests += self._identities.due(self._autopilot, now_s)
+        for request in requests:
             self._components.send(None, request, now_s)
         if self.can is not None:
             for frame in self.can.due(self._autopilot, now_s):
-                self._components.send(None, frame, now_s)
+                self._send_to_autopilot(frame, now_s)
         self._pump_telemetry(now_s)
         links = (self._components, *(components for _, components in self._telemetry))
         second_senders = (components.second_sender_text(now_s) for components in links)
@@ -243,7 +253,7 @@ class Bridge:
                 [TelemetryLinkState(url, components.trouble) for url, components in self._telemetry]
             ),
         )
-        if not self._restoring:
+        if not self._restoring and not self._autopilot.doubtful:
             state = self._with_plan(state, now_s)
         if self.vehicle_control is not None:
             self._control(self.vehicle_control, state, now_s)
@@ -255,7 +265,7 @@ class Bridge:
         """Send what clears the battery monitors of the vehicle after a swap."""
         if self.settings.acting_enabled and not self._restoring:
             for command in self._resets.due(self._autopilot, state, now_s):
-                if not self._components.send(None, command, now_s):
+                if not self._send_to_autopilot(command, now_s):
                     self._resets.unsent()
         for severity, text in self._resets.take_texts():
             self._announce(text, severity, now_s)
@@ -276,8 +286,8 @@ class Bridge:
         parameters = self._parameters
         if control is not None:
             parameters = control.parameters
-        elif autopilot.restarts != self._restarts:
-            self._restarts = autopilot.restarts
+        elif autopilot.runs != self._run:
+            self._run = autopilot.runs
             parameters.discard_values()
         self._returns.step(parameters, autopilot, now_s, on_wing=state.on_wing)
         home = None
@@ -288,7 +298,7 @@ class Bridge:
             bytewise = autopilot.stack.bytewise_integers
             requests += parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         for request in requests:
-            self._components.send(None, request, now_s)
+            self._send_to_autopilot(request, now_s)
         returns = self._returns
         missions = self._missions
         plan = FlightPlan(
@@ -333,14 +343,17 @@ class Bridge:
         if by_autopilot and self._copies.is_late_copy(message, now_s):
             self.counts["foreign"] += 1
             return
+        if by_autopilot:
+            self._autopilot.compare(message, now_s)
         others = len(self._autopilot.others)
         followed = self._autopilot.followed
         ours = self._autopilot.receive(message, received_s)
         self.counts["received" if ours else "foreign"] += 1
         self._components.vouch(message, now_s, is_vehicle=ours)
-        self._notice_others(message, source, now_s, ours=ours)
+        self._notice_others(message, source, now_s)
         self._report_vehicles(others, followed)
         self._missions.receive(message, self._autopilot, received_s)
+        ours = ours and not self._autopilot.doubtful
         if ours:
             self._receive_values(message, now_s, received_s)
         if message.get_type() == "COMMAND_ACK" and not self._is_for_us(message):
@@ -389,13 +402,18 @@ class Bridge:
                 *([*found.others][-1], found.followed, reason),
             )
 
-    def _notice_others(
-        self, message: mavlink.MAVLink_message, source: Source, now_s: float, *, ours: bool
-    ) -> None:
-        """Notice a second autopilot of this system, and a battery that PX4 uses as ours."""
-        if ours and self._sequence.is_doubled(message, now_s):
-            text = f"two autopilots of system {source[0]} on the link"
+    def _report_doubt(self, now_s: float) -> None:
+        """Report a second autopilot of the vehicle's system, each second of the doubt."""
+        if self._autopilot.doubtful and now_s - self._doubt_s >= _DOUBT_PERIOD_S:
+            self._doubt_s = now_s
+            source = self.system_id, AUTOPILOT_COMPONENT
+            text = f"{doubt_text(self.system_id)} on the link"
             self._components.report_second_sender(source, text, now_s)
+
+    def _notice_others(
+        self, message: mavlink.MAVLink_message, source: Source, now_s: float
+    ) -> None:
+        """Notice a battery that PX4 uses as ours."""
         takes_any = self.stack.autopilot == PX4_ID and source[0] == self.system_id
         if (
             takes_any
@@ -459,5 +477,11 @@ class Bridge:
             components.add_text(text, severity, now_s)
 
     def _send_to_autopilot(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
+        """Send a command or a request, but for one of a message; return False if it was not sent.
+
+        Every one passes here: a second autopilot with the id of the vehicle would carry it out too.
+        """
+        if self._autopilot.doubtful:
+            return False
         old = is_for_version_1(message)
         return self._components.send(BATTERIES[0] if old else None, message, now_s)

@@ -64,7 +64,7 @@ KEYS = (
     Key("armed", "boolean or null", "the autopilot's state; null without its heartbeat, and after a flight until every heartbeat of 3 s is disarmed", lambda r: r.vehicle.armed),
     Key("link_trouble", "text", "why the MAVLink link of the service does not work, such as `serial:/dev/ttyAMA0:57600: no such port; retrying`", lambda r: r.vehicle.link_trouble),
     Key("can_trouble", "text", "why a CAN bus or a node of the service there does not work, such as `socketcan:can0: network is down; retrying`", lambda r: r.vehicle.can_trouble),
-    Key("second_sender", "text", "another program or a forger sends as a component of the service on its link, such as `second sender of 1/180 on the link`; for 10 s after each frame", lambda r: r.vehicle.second_sender),
+    Key("second_sender", "text", "`second sender of 1/180 on the link`: a forger or another program sends as this service, for 10 s after each frame; `second autopilot of system 1 on the link`", lambda r: r.vehicle.second_sender),
     Key("telemetry_links", "list of `{\"url\", \"trouble\"}`", "the telemetry links, each with why it does not work, `null` while it does", lambda r: [{"url": link.url, "trouble": link.trouble} for link in r.vehicle.telemetry_links]),
     Key("battery", "0, 1, ...", "index of the battery", lambda r: r.index),
     Key("voltage_v", "V", "pack voltage after the plausibility and consistency checks", lambda r: _rounded(r.snapshot.voltage_v, _V)),

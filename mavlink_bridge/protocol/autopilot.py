@@ -10,6 +10,8 @@ can send one in the name of the autopilot. Until then it is unknown whether the 
 For the same reason heartbeats of another firmware or type, which would give commands and modes
 other numbers, are ignored until they alone are received for 3 s, and the release stays the first
 one received since the last restart.
+While a second autopilot may have the followed system id (`second_autopilot.py`), a message may be
+of either one: the state is unknown, and begins again afterwards.
 Source: MAVLink common.xml and minimal.xml (MAV_TYPE); ArduPlane `vtol_state`.
 """
 
@@ -37,6 +39,7 @@ from mavlink_bridge.protocol.flight_stacks import (
 )
 from mavlink_bridge.protocol.mode_changes import ModeChanges
 from mavlink_bridge.protocol.restarts import RestartWatch
+from mavlink_bridge.protocol.second_autopilot import SecondAutopilotWatch
 from mavlink_bridge.protocol.vehicle_classes import vehicle_class
 from mavlink_bridge.protocol.wind_message import WindMessage
 
@@ -104,6 +107,11 @@ class Autopilot:
         others: heartbeats received from autopilots of other systems, by system.
         driver: the Lua driver on it.
         in_flight: armed, or unknown after a flight; a restart in flight restores it.
+        surely_armed: not one heartbeat alone was armed in this flight; with disarmed ones between
+            them, none of 3 s was disarmed.
+        second: signs of a second autopilot with its system id.
+        doubtful: a second autopilot may be there; nothing is sent but requests for messages.
+        doubts: number of the doubts that have ended.
         received_s: time of the last message of each name.
     """
 
@@ -117,13 +125,19 @@ class Autopilot:
         self.others: Counter[int] = Counter()
         self.driver = LuaDriver()
         self.in_flight = False
+        self.surely_armed = False
         self._disarmed_s: float | None = None  # since when its heartbeats are disarmed
+        self._last_disarmed_s = -math.inf  # last disarmed heartbeat
+        self._mixed = False  # that one came between armed ones
         self._other: tuple[tuple[int, int], float, float] | None = None  # kind, first and last time
         self._last: dict[str, tuple[mavlink.MAVLink_message, float]] = {}  # message, time
         self._online_since_s = 0.0
         self._failsafe = FailsafeWatch()
         self._modes = ModeChanges()
         self._restarts = RestartWatch()
+        self.second = SecondAutopilotWatch()
+        self.doubtful = False
+        self.doubts = 0
         self.received_s: dict[str, float] = {}
 
     @property
@@ -138,8 +152,9 @@ class Autopilot:
 
     @property
     def last_armed(self) -> bool | None:
-        """Armed in the last HEARTBEAT, of any age; `None` before the first."""
-        return _armed(self._last["HEARTBEAT"][0]) if self._last else None
+        """Armed in the last HEARTBEAT, of any age; `None` before the first and in doubt."""
+        known = self._last and not self.doubtful
+        return _armed(self._last["HEARTBEAT"][0]) if known else None
 
     @property
     def release(self) -> Release | None:
@@ -164,6 +179,11 @@ class Autopilot:
     def restarts(self) -> int:
         """Number of its restarts so far."""
         return self._restarts.count
+
+    @property
+    def runs(self) -> int:
+        """Number that changes when what was read of it may be another run's or autopilot's."""
+        return self.restarts + self.doubts
 
     @property
     def stack(self) -> FlightStack:
@@ -191,33 +211,53 @@ class Autopilot:
     def receive(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
         """Store a message of the followed autopilot; return whether it is one."""
         kind = message.get_type()
-        if message.get_srcComponent() != AUTOPILOT_COMPONENT:
+        if not self._is_of_followed(message, now_s):
             return False
         if kind == "HEARTBEAT":
-            if not _is_autopilot(message) or not self._follow(message.get_srcSystem()):
-                return False
-            if not self._is_of_same_kind(message, now_s):
-                return False
             pause_s = now_s - self.received_s.get(kind, -math.inf)
             if pause_s > _RESTART_S:
                 self._online_since_s = now_s
             self._follow_arming(now_s, pause_s, armed=_armed(message))
-        elif message.get_srcSystem() != self.followed or not self._last:
-            return False
+        if self.doubtful:
+            self.received_s[kind] = now_s
+            if kind == "HEARTBEAT":
+                self._last[kind] = (message, now_s)
+            return True
         if self._restarts.receive(message, now_s):
             self._forget(now_s)
         self.received_s[kind] = now_s
-        if kind == "HEARTBEAT" and not self._modes.is_late(message.custom_mode, now_s):
-            mode = mode_name(message.autopilot, message.type, message.custom_mode)
-            status = message.system_status
-            self._failsafe = self._failsafe.after(message.autopilot, status, mode, now_s)
+        if kind == "HEARTBEAT":
+            self._follow_mode(message, now_s)
         self.driver.receive(message, now_s)
         if kind in _MAX_AGE_S and not (kind == "AUTOPILOT_VERSION" and kind in self._last):
             self._last[kind] = (message, now_s)
         return True
 
+    def compare(self, message: mavlink.MAVLink_message, now_s: float) -> None:
+        """Compare a message from the followed address with the earlier ones, before its use."""
+        self.second.receive(message, now_s)
+        self.doubtful |= self.second.is_doubtful(now_s)
+
+    def end_doubt(self, now_s: float) -> None:
+        """Begin again when the doubt is over, after the messages of a step."""
+        if not self.doubtful or self.second.is_doubtful(now_s):
+            return
+        self.doubtful = False
+        self.doubts += 1
+        # The last times since boot may be those of the other one.
+        restarts = self.restarts
+        self._restarts = RestartWatch()
+        self._restarts.count = restarts
+        self._failsafe = FailsafeWatch()
+        self._forget(now_s)
+        if self._last:
+            self._follow_mode(*self._last["HEARTBEAT"])
+
     def state(self, now_s: float) -> VehicleState:
         """Vehicle state in the messages that are still valid."""
+        heartbeat_age_s = now_s - self._last["HEARTBEAT"][1] if self._last else None
+        if self.doubtful:
+            return VehicleState(heartbeat_age_s=heartbeat_age_s, uid=self.uid)
         heartbeat = self._fresh("HEARTBEAT", now_s)
         position = self._fresh("GLOBAL_POSITION_INT", now_s)
         lat_deg, lon_deg, alt_m = _place(position, "lat", "lon", "alt")
@@ -257,7 +297,7 @@ class Autopilot:
             climb_m_s=climb_m_s,
             wind_m_s=wind_m_s,
             wind_from_deg=wind_from_deg,
-            heartbeat_age_s=now_s - self._last["HEARTBEAT"][1] if self._last else None,
+            heartbeat_age_s=heartbeat_age_s,
             vehicle_class=None if row is None else row.name,
             uid=self.uid,
             mode_age_s=mode_age_s,
@@ -267,6 +307,15 @@ class Autopilot:
             on_wing=_on_wing(heartbeat, self._fresh("EXTENDED_SYS_STATE", now_s)),
             mission_item=_mission_item(self._fresh("MISSION_CURRENT", now_s)),
         )
+
+    def _is_of_followed(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
+        """Whether the followed autopilot has sent a message; its first heartbeat makes it that."""
+        if message.get_srcComponent() != AUTOPILOT_COMPONENT:
+            return False
+        if message.get_type() != "HEARTBEAT":
+            return message.get_srcSystem() == self.followed and bool(self._last)
+        follows = _is_autopilot(message) and self._follow(message.get_srcSystem())
+        return follows and self._is_of_same_kind(message, now_s)
 
     def _follow(self, system_id: int) -> bool:
         """Whether a system is the followed one; the first one becomes that."""
@@ -291,12 +340,27 @@ class Autopilot:
     def _follow_arming(self, now_s: float, pause_s: float, *, armed: bool) -> None:
         """Take in a heartbeat; `pause_s`: since the one before."""
         if armed:
+            again = self.in_flight and self._disarmed_s is None and not self._mixed
+            self.surely_armed |= again or now_s - self._last_disarmed_s > _DISARMED_S
             self.in_flight = True
             self._disarmed_s = None
-        elif self._disarmed_s is None or pause_s > _MAX_AGE_S["HEARTBEAT"]:
+            return
+        self._last_disarmed_s = now_s
+        self._mixed = self.in_flight
+        if self._disarmed_s is None or pause_s > _MAX_AGE_S["HEARTBEAT"]:
             self._disarmed_s = now_s
-        elif now_s - self._disarmed_s >= _DISARMED_S:
+        elif now_s - self._disarmed_s >= _DISARMED_S and not self.doubtful:
             self.in_flight = False
+            self.surely_armed = False
+            self._mixed = False
+
+    def _follow_mode(self, heartbeat: mavlink.MAVLink_heartbeat_message, now_s: float) -> None:
+        """Take in the mode of a heartbeat, unless it is a former one that comes late."""
+        if self._modes.is_late(heartbeat.custom_mode, now_s):
+            return
+        mode = mode_name(heartbeat.autopilot, heartbeat.type, heartbeat.custom_mode)
+        status = heartbeat.system_status
+        self._failsafe = self._failsafe.after(heartbeat.autopilot, status, mode, now_s)
 
     def _forget(self, now_s: float) -> None:
         """Forget what a restarted autopilot may report otherwise: version, home, position, mode."""

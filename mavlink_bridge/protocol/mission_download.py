@@ -130,7 +130,7 @@ class MissionDownload:
         self._quiet_until_s = -math.inf
         self._given_up: list[int] = []  # types of downloads that are to be ended
         self._vehicle = Vehicle(None, None)
-        self._restarts = 0
+        self._runs = 0
         self._online_since_s: float | None = None
         self._known: tuple[Place | None, Circles] = None, UNKNOWN_CIRCLES  # of the vehicle
 
@@ -191,9 +191,9 @@ class MissionDownload:
     def _look_at(self, autopilot: Autopilot, since_s: float, now_s: float) -> None:
         """Begin again with another vehicle and after a restart, check after a pause."""
         vehicle = Vehicle(autopilot.kind, autopilot.vehicle_type)
-        if vehicle != self._vehicle or autopilot.restarts != self._restarts:
+        if vehicle != self._vehicle or autopilot.runs != self._runs:
             self._vehicle = vehicle
-            self._restarts = autopilot.restarts
+            self._runs = autopilot.runs
             self._transfer = None  # of an autopilot that has forgotten it
             for one in self._lists:
                 one.failures = 0

@@ -8,6 +8,8 @@ request ArduPilot sends a companion computer only heartbeats and texts.
 
 import math
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from pymavlink.dialects.v20 import common as mavlink
 
@@ -17,11 +19,20 @@ from mavlink_bridge.protocol.autopilot import (
     RECEIVED_MESSAGES,
     Autopilot,
 )
+from mavlink_bridge.protocol.second_autopilot import WINDOW_S
 
 _RETRY_S = 3.0
 _SELDOM_S = 60.0  # after `tries_max` requests, which may have been lost
 _PERIODS_MISSED = 3.0
 _SILENT_S = 1.4  # without a heartbeat: a restart has begun, in which a request would be lost
+# Periods of what an autopilot identifies itself by: some 30 bytes a second, with the answers 80.
+_IDENTITIES_S: Mapping[int, float] = MappingProxyType(
+    {
+        mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: 2.0,
+        mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION: 6.0,
+    }
+)
+_IDENTIFY_SOON_S = 0.5  # with a sign of a second autopilot
 _US_PER_S = 1e6
 _SET_INTERVAL = mavlink.MAV_CMD_SET_MESSAGE_INTERVAL
 _REQUEST = mavlink.MAV_CMD_REQUEST_MESSAGE
@@ -33,7 +44,7 @@ class MessageRequester:
     def __init__(self) -> None:
         self._requested_s: dict[str, float] = {}
         self._tries: Counter[str] = Counter()  # since the last message of that name
-        self._restarts = 0
+        self._runs = 0
         self._again: set[str] = set()  # intervals that a restart has ended
 
     def due(self, autopilot: Autopilot, now_s: float) -> list[mavlink.MAVLink_command_long_message]:
@@ -42,8 +53,8 @@ class MessageRequester:
         heartbeat_s = autopilot.received_s.get("HEARTBEAT", -math.inf)
         if since_s is None or now_s - heartbeat_s > _SILENT_S:
             return []
-        if autopilot.restarts != self._restarts:
-            self._restarts = autopilot.restarts
+        if autopilot.runs != self._runs:
+            self._runs = autopilot.runs
             self._requested_s.clear()
             self._tries.clear()
             self._again = {row.name for row in RECEIVED_MESSAGES if row.request_period_s != ONCE_S}
@@ -69,6 +80,31 @@ class MessageRequester:
             else:
                 interval_us = period_s * _US_PER_S
                 commands.append(command(system, _SET_INTERVAL, row.message_id, interval_us))
+        return commands
+
+
+class IdentityRequester:
+    """Lets each autopilot that a command reaches identify itself, one that sends nothing else too.
+
+    By its place and time since boot, and by the unique id of its board (`second_autopilot.py`).
+    Each one is requested alone, so that no rate of a stream changes.
+    """
+
+    def __init__(self) -> None:
+        self._requested_s: dict[int, float] = {}
+
+    def due(self, autopilot: Autopilot, now_s: float) -> list[mavlink.MAVLink_command_long_message]:
+        """Commands to send now; none while the autopilot sends no heartbeat."""
+        since_s = autopilot.online_since_s(now_s)
+        if since_s is None:
+            return []
+        suspected = now_s - autopilot.second.last_sign_s <= WINDOW_S
+        commands = []
+        for message_id, period_s in _IDENTITIES_S.items():
+            pause_s = _IDENTIFY_SOON_S if suspected else period_s
+            if now_s - max(self._requested_s.get(message_id, since_s), since_s) >= pause_s:
+                self._requested_s[message_id] = now_s
+                commands.append(command(autopilot.system_id, _REQUEST, message_id))
         return commands
 
 

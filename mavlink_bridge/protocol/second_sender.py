@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices frames of a second sender: of a component of this service, or of the autopilot.
+"""Notices frames of a second sender of a component of this service, and late copies of frames.
 
 A router may send our own frames back: those are equal, byte by byte, to a frame that we have sent.
 All others that claim to come from us are of another program that uses the same component, or of a
-forger; every receiver takes its values for ours. Two autopilots with one system id are noticed by
-their sequence numbers, which alternate between two counts. A frame of the autopilot that comes once
-more, by a slower way, has the mode and the time of a moment ago: it is no news.
+forger; every receiver takes its values for ours. A frame of the autopilot that comes once more, by
+a slower way, has the mode and the time of a moment ago: it is no news.
 """
 
 import math
@@ -19,8 +18,6 @@ _RECENT_S = 10.0
 _SOURCES_MAX = 64
 _SEQUENCE = 4  # offset of the sequence number in a MAVLink 2 frame
 _NUMBERS = 256
-_BACKWARD_MAX = 3  # in ten seconds; a restart is one
-_DISORDER = 16  # frames by which UDP may change the order
 
 Source = tuple[int, int]  # system, component
 
@@ -91,29 +88,3 @@ class CopyWatch:
         self._frames[number] = frame, now_s
         self._newest = number
         return False
-
-
-class SequenceWatch:
-    """Sequence numbers of one component. For one thread."""
-
-    def __init__(self) -> None:
-        self._number: int | None = None
-        self._frames: dict[int, bytes] = {}  # last frame of each number
-        self._backward_s: list[float] = []
-
-    def is_doubled(self, message: mavlink.MAVLink_message, now_s: float) -> bool:
-        """Whether the numbers went back three times within 10 s.
-
-        A frame that comes twice, over two ways, and a few in another order are no second sender.
-        """
-        number = message.get_seq()
-        frame = bytes(message.get_msgbuf())
-        if self._frames.get(number) == frame:
-            return False
-        self._frames[number] = frame
-        last = self._number
-        self._number = number
-        if last is not None and _DISORDER < (last - number) % _NUMBERS <= _NUMBERS // 2:
-            self._backward_s = [at_s for at_s in self._backward_s if now_s - at_s <= _RECENT_S]
-            self._backward_s.append(now_s)
-        return len(self._backward_s) >= _BACKWARD_MAX and self._backward_s[-1] == now_s

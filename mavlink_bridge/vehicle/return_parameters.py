@@ -45,7 +45,7 @@ class ReturnParameters:
         self.speeds = Speeds()
         self.agility = Agility()
         self.circles = UNKNOWN_CIRCLES
-        self._seen: object = None  # firmware, type, restarts and release
+        self._seen: object = None  # firmware, type, run and release
         self._rows: dict[str, list[ReturnParameter]] = {}  # of each quantity, newest first
         self._again: list[str] = []  # names that are to be read again
         self._again_s = math.inf
@@ -81,7 +81,7 @@ class ReturnParameters:
     def _look_at(self, autopilot: Autopilot, firmware: str | None, now_s: float) -> None:
         """Begin again with another vehicle or release, and after a restart."""
         release = autopilot.release
-        seen = firmware, autopilot.vehicle_type, autopilot.restarts, release
+        seen = firmware, autopilot.vehicle_type, autopilot.runs, release
         if seen == self._seen:
             return
         self._seen = seen

@@ -5,11 +5,16 @@
 acknowledgement and the heartbeats (`command_state`), and reports the result. Created only if the
 configuration has such an action. Nothing here cuts thrust or power, and nothing is sent to a
 vehicle that is disarmed or without a heartbeat.
+
+While a second autopilot may have the system id of the vehicle nothing is sent, and nothing received
+is used. What is due then follows when the doubt has ended. The heartbeats of the other one, also
+those before its first sign, are no pilot and no obedience: the state of the command is that of
+before, or that of a later command.
 """
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +26,8 @@ from dronebms.core.vehicle_state import VehicleState
 from mavlink_bridge.protocol.autopilot import Autopilot
 from mavlink_bridge.protocol.parameters import Parameters
 from mavlink_bridge.protocol.requests import command, result_label
+from mavlink_bridge.protocol.second_autopilot import doubt_text
+from mavlink_bridge.protocol.second_sender import SLOWER_WAY_S
 from mavlink_bridge.protocol.vehicle_classes import (
     ModeCommand,
     class_named,
@@ -42,6 +49,8 @@ _HEARTBEATS_S = 4.0
 _ALL_ACTIONS = (ActionKind.REDUCE, ActionKind.RETURN, ActionKind.LAND)
 _Q_ENABLE = "Q_ENABLE"
 _SAME_S = 30.0
+_REMEMBERED_S = 60.0
+_SIGN_S = 5.0  # with a sign of a second autopilot that may be the first of several
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +77,8 @@ class VehicleControl:
             run: does the jobs on the disk.
         """
         self.sent: SentCommand | None = None
+        self._sent_at: list[tuple[float, SentCommand | None]] = []  # `sent` of the last minute
+        self._in_doubt = False  # in the last step
         self.configured = configured
         self._seen: tuple[int | None, int | None, int] | None = None  # autopilot, type, restarts
         self._reported: set[str] = set()  # reasons why an action is not possible
@@ -103,7 +114,10 @@ class VehicleControl:
             self._labels[one.because] = report.status.label(one.because)
 
     def receive(self, message: mavlink.MAVLink_message, autopilot: Autopilot, now_s: float) -> None:
-        """Read a message of the autopilot: heartbeat, parameter, acknowledgement to us."""
+        """Read a message of the autopilot: heartbeat, parameter, acknowledgement to us.
+
+        Not while a second autopilot may be there.
+        """
         self.parameters.receive(message, bytewise=autopilot.stack.bytewise_integers)
         self._look_at(autopilot, now_s)
         kind = message.get_type()
@@ -121,9 +135,18 @@ class VehicleControl:
     ) -> list[mavlink.MAVLink_message]:
         """Messages to send now; if not `enabled`, only those that restore the vehicle."""
         requests = [one for some in self._requests.values() for one in some] if enabled else []
+        if autopilot.doubtful:
+            self._hold(requests, autopilot, now_s)
+            return []
+        if self._in_doubt:
+            self._in_doubt = False
+            self._discard_values(now_s)
         vehicle = self._classified(vehicle, autopilot)
         before = self.sent
-        if self.sent is not None and autopilot.resumed(now_s):
+        may_be_other = _may_be_other(autopilot, vehicle, now_s)
+        if may_be_other is not None:
+            decision = Decision(None, may_be_other, None, self.sent)
+        elif self.sent is not None and autopilot.resumed(now_s):
             decision = Decision(None, "autopilot may have restarted", None, self.sent)
         elif self.sent is not None and autopilot.mode_doubtful:
             decision = Decision(None, "pilot may have taken over", None, self.sent)
@@ -133,9 +156,10 @@ class VehicleControl:
         self._announce_pilot(now_s)
         messages = self._commands(decision, autopilot, vehicle, now_s)
         do = decision.send
+        self._remember(now_s, is_new=do is not None)
         self._taken = None if do is None or not messages else (messages[0], do, before)
         self._report(decision, now_s)
-        if autopilot.online_since_s(now_s) is not None:
+        if autopilot.online_since_s(now_s) is not None and may_be_other is None:
             reduce = [one for one in requests if one.action.do is ActionKind.REDUCE]
             # A current limit is no mode: it stays during a return and in a mode that no table has,
             # but not during a landing.
@@ -164,9 +188,37 @@ class VehicleControl:
             return
         if self._taken is not None and message is self._taken[0]:
             _, do, self.sent = self._taken
+            self._remember(now_s, is_new=True)
             self._announce(_NOTICE, f"{do.name}: link does not accept it", now_s)
         elif message.command == mavlink.MAV_CMD_DO_CHANGE_SPEED:
             self._speeds.unsent()
+
+    def _hold(self, requests: Sequence[ActionRequest], autopilot: Autopilot, now_s: float) -> None:
+        """Report what is due, and take back what a second autopilot may have done to the state."""
+        if not self._in_doubt:
+            self._in_doubt = True
+            until_s = autopilot.second.began_s - SLOWER_WAY_S
+            known = [sent for t_s, sent in self._sent_at if t_s <= until_s]
+            first = [sent for _, sent in self._sent_at[:1]]
+            self.sent = (known or first or [self.sent])[-1]
+        reason = doubt_text(autopilot.system_id)
+        most = max(requests, key=lambda one: one.action.do, default=None)
+        self._report(Decision(None, reason, most, self.sent), now_s)
+
+    def _remember(self, now_s: float, *, is_new: bool) -> None:
+        """Remember the state of the command; `is_new`: whatever was before has no meaning."""
+        known = [] if is_new else self._sent_at
+        if not known or known[-1][1] != self.sent:
+            known = [*known, (now_s, self.sent)]
+        while len(known) > 1 and known[1][0] < now_s - _REMEMBERED_S:
+            known = known[1:]
+        self._sent_at = known
+
+    def _discard_values(self, now_s: float) -> None:
+        """Read again what may be the values of another run, or of another autopilot."""
+        self.parameters.discard_values()
+        self._limiter.after_restart(now_s)
+        self._speeds.after_restart()
 
     def _look_at(self, autopilot: Autopilot, now_s: float) -> None:
         """Take up a vehicle, again after each restart of its autopilot."""
@@ -176,9 +228,7 @@ class VehicleControl:
         if self._seen is not None and seen[2] != self._seen[2]:
             _log.warning("the autopilot has restarted; its modes and parameters are read again")
             self.sent = None if self.sent is None else self.sent.after_restart(now_s)
-            self.parameters.discard_values()
-            self._limiter.after_restart(now_s)
-            self._speeds.after_restart()
+            self._discard_values(now_s)
         self._seen = seen
         row = vehicle_class(*seen[:2])
         if row is not None and row.name == "ArduPlane":
@@ -277,3 +327,11 @@ class VehicleControl:
         if sent is None or sent.obeyed or sent.overridden:
             return False
         return now_s - sent.t_s < request.action.retry_s
+
+
+def _may_be_other(autopilot: Autopilot, vehicle: VehicleState, now_s: float) -> str | None:
+    """Why the last message may be of another vehicle though there is no doubt yet, else `None`."""
+    if now_s - autopilot.second.last_sign_s < _SIGN_S:
+        return "vehicle may be another one"
+    # The first heartbeat of another one in the air would release what is due for one that stands.
+    return "vehicle may not be armed" if vehicle.armed and not autopilot.surely_armed else None

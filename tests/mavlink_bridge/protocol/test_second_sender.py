@@ -2,7 +2,6 @@
 """Frames that claim to come from our components: our own that come back, and a second sender's."""
 
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from dronebms.core.report import Action, ActionKind, ActionRequest, Severity
 from mavlink_bridge.components import BridgeOptions
 from mavlink_bridge.protocol import messages
-from mavlink_bridge.protocol.second_sender import CopyWatch, SenderWatch, SequenceWatch
+from mavlink_bridge.protocol.second_sender import CopyWatch, SenderWatch
 from tests.mavlink_bridge.fake_vehicle import ARDUPILOT, PX4, FakeVehicle, Flight
 from tests.mavlink_bridge.reports import a_report
 
@@ -117,9 +116,6 @@ def test_the_number_of_reported_sources_is_bounded() -> None:
     assert not watch.notice((1, 199), "text", 100.0)
 
 
-# The autopilot.
-
-
 def test_a_battery_of_another_component_is_reported_where_px4_uses_it() -> None:
     for autopilot, expected in ((PX4, 1), (ARDUPILOT, 0)):
         flight = Flight(FakeVehicle(autopilot), None)
@@ -130,39 +126,6 @@ def test_a_battery_of_another_component_is_reported_where_px4_uses_it() -> None:
         flight.fly(0.3)
         assert flight.texts().count("PX4 uses battery 1/42 too") == expected
         assert (flight.bridge.pump(flight.now_s).second_sender is not None) == bool(expected)
-
-
-def test_two_autopilots_of_one_system_are_reported() -> None:
-    flight = Flight(FakeVehicle(ARDUPILOT), None)
-    twin = mavlink.MAVLink(None, 1, 1)
-    twin.seq = 90
-    for _ in range(8):
-        beat = mavlink.MAVLink_heartbeat_message(2, 3, 1, 0, 4, 3)
-        flight.vehicle._out.append(bytes(beat.pack(twin)))
-        twin.seq = (twin.seq + 1) % 256
-        flight.fly(1.0)
-    assert flight.texts().count("two autopilots of system 1 on the link") == 1
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_one_autopilot_with_losses_restarts_copies_and_disorder_is_one(seed: int) -> None:
-    random = Random(seed)  # noqa: S311 - losses
-    watch, codec = SequenceWatch(), mavlink.MAVLink(None, 1, 1)
-    decoder = mavlink.MAVLink(None)
-    frames: list[bytes] = []
-    for step in range(6000):  # ten minutes
-        if step % 1500 == 1499:
-            codec.seq = 0  # a restart
-        message = mavlink.MAVLink_system_time_message(step, step)
-        frames.append(bytes(message.pack(codec)))
-        codec.seq = (codec.seq + 1) % 256
-    steps = range(len(frames))  # none is late over a restart, which takes seconds
-    delays = [0 if not 20 < k % 1500 < 1480 else random.choice([0, 0, 0, 5, 12]) for k in steps]
-    order = sorted(steps, key=lambda k: k + delays[k])
-    sent = [frames[k] for k in order if random.random() < 0.7 for _ in range(random.choice([1, 2]))]
-    for number, frame in enumerate(sent):
-        message = decoder.decode(bytearray(frame))
-        assert not watch.is_doubled(message, 0.1 * number)
 
 
 def test_a_notice_begins_two_seconds_after_the_first_frame_and_is_repeated_each_minute() -> None:
@@ -190,43 +153,6 @@ def by_number(number: int, time_ms: int) -> Any:  # noqa: ANN401 - a message
     codec.seq = number
     message = mavlink.MAVLink_system_time_message(0, time_ms)
     return mavlink.MAVLink(None).decode(bytearray(message.pack(codec)))
-
-
-@pytest.mark.parametrize(
-    ("back", "found_at"), [(1, None), (16, None), (17, 5), (100, 5), (127, 5), (128, 3)]
-)
-def test_a_number_counts_that_goes_back_by_more_than_disorder(
-    back: int, found_at: int | None
-) -> None:
-    watch = SequenceWatch()
-    # Two counts in turn: each second number goes back; 128 is back either way.
-    numbers = [200 if step % 2 == 0 else 200 - back for step in range(6)]
-    found = [
-        watch.is_doubled(by_number(number, step), float(step))
-        for step, number in enumerate(numbers)
-    ]
-    assert next((step for step, doubled in enumerate(found) if doubled), None) == found_at
-
-
-@pytest.mark.parametrize(("within_s", "doubled"), [(10.0, True), (10.1, False)])
-def test_three_times_back_within_ten_seconds_are_two_senders(
-    within_s: float, *, doubled: bool
-) -> None:
-    watch = SequenceWatch()
-    times_s = (0.0, 1.0, 2.0, within_s / 2, within_s / 2 + 0.5, 1.0 + within_s)
-    numbers = (200, 100, 200, 101, 201, 102)
-    found = [
-        watch.is_doubled(by_number(number, index), t_s)
-        for index, (number, t_s) in enumerate(zip(numbers, times_s, strict=True))
-    ]
-    assert found == [False] * 5 + [doubled]
-
-
-def test_a_frame_that_comes_twice_is_not_counted() -> None:
-    watch = SequenceWatch()
-    frames = [by_number(200, 1), by_number(100, 2)]
-    for step in range(20):
-        assert not watch.is_doubled(frames[step % 2], 0.1 * step)
 
 
 # A second way.
