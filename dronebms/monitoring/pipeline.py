@@ -134,6 +134,7 @@ class Pipeline:
         self._actions = Actions(rules.actions, index)
         self._reported = ReportedChargeStage()
         self.recalled: Recalled | None = None
+        self._known: dict[Keys, Known] = {}  # as recalled since something was last stored
 
     def step(self, now_s: float, vehicle: VehicleState) -> Report:
         """Evaluate and publish one step of a vehicle with one pack."""
@@ -322,6 +323,7 @@ class Pipeline:
         Raises:
             ConfigError: the file cannot be written.
         """
+        self._known.clear()
         learned = self._estimator.learn()
         if self._packs is not None and learned != NOTHING_LEARNED:
             keys = self._estimator.keys.of_battery(self._index)
@@ -353,9 +355,10 @@ class Pipeline:
         if self._packs is None:
             return NOTHING_KNOWN
         keys = keys.of_battery(self._index)
-        known = recall(self._packs, keys, _log_damaged)
-        self.recalled = recalled_also(self.recalled, Recalled(keys, known))
-        return known
+        if keys not in self._known:  # an estimator that fails in each step starts again in each
+            self._known[keys] = recall(self._packs, keys, _log_damaged)
+            self.recalled = recalled_also(self.recalled, Recalled(keys, self._known[keys]))
+        return self._known[keys]
 
     def _identify(self, snapshot: Snapshot) -> None:
         """Complete the rated data by the gauge's identity; another pack starts from its own."""

@@ -15,7 +15,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Estimate, Report
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
 from dronebms.estimation.estimator import Estimator
-from dronebms.estimation.learning.learned_pack import Learned
+from dronebms.estimation.learning.learned_pack import Learned, LearnedPack
 from dronebms.estimation.learning.pack_memory import PackMemoryInRam
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.protection.limits import LimitChange
@@ -81,6 +81,35 @@ def test_limits_are_evaluated_whatever_the_estimator_does(
     assert reports[-1].estimate.doubts == ()
     assert caplog.text.count("it starts again") == 1  # with a traceback, once
     assert caplog.text.count("Traceback") == 1
+
+
+def test_an_estimator_that_fails_in_each_step_reads_no_disk_in_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Counting(PackMemoryInRam):
+        reads = 0
+
+        def load(self, pack: str) -> LearnedPack | None:
+            self.reads += 1
+            return super().load(pack)
+
+    update = Estimator.update
+
+    def failing(self: Estimator, snapshot: Snapshot, vehicle: VehicleState) -> Estimate:
+        update(self, snapshot, vehicle)
+        raise ValueError("always")
+
+    monkeypatch.setattr(Estimator, "update", failing)
+    memory = Counting()
+    source = Scripted(look(0.0))
+    pipeline = Pipeline(source, replace(FACTS, pack_id="a"), packs=memory)
+    recalled = set()
+    for k in range(50):
+        source.snapshot = look(0.1 * k)
+        pipeline.step(0.1 * k, UNKNOWN_VEHICLE)
+        recalled.add(id(pipeline.recalled))
+    assert memory.reads == 1
+    assert len(recalled) == 1  # a recorder writes each that is new
 
 
 def test_a_flight_that_teaches_nothing_by_an_error_of_ours_ends_no_step(
