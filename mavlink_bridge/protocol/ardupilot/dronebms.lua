@@ -75,6 +75,7 @@ local warning_ms = nil    -- last second sender
 local original = nil      -- parameters by name, before they were changed
 local motors, user_a = nil, nil  -- prefix of these parameters, and the limit among them
 local limit_a = nil       -- set now
+local ours = {}           -- values by name that this script has set
 local auth_id = nil
 local beat_ms = nil
 local own_system = nil
@@ -288,13 +289,33 @@ local function check_arming()
   end
 end
 
+-- A value that this script has not set is the user's: it is limited, and restored at the end.
+local function take_user_values()
+  for name, value in pairs(ours) do
+    local now = param:get(name)
+    if now and now ~= value then
+      original[name] = now
+      limit_a = nil
+    end
+  end
+  user_a = original[motors .. 'BAT_CURR_MAX']
+end
+
+local function set(name, value)
+  if not param:set(name, value) then return false end
+  ours[name] = value
+  return true
+end
+
 local function restore()
   if not original then return end
+  take_user_values()
   for name, value in pairs(original) do
     if not param:set(name, value) then warn_once('cannot restore ' .. name) end
   end
   original = nil
   limit_a = nil
+  ours = {}
   send_text(NOTICE, 'current limit restored')
 end
 
@@ -312,11 +333,12 @@ local function limit_current()
     if not original then return warn_once('no MOT_BAT_CURR_MAX, no current limit') end
     send_text(WARNING, string.format('current limited to %.0f A', new_a))
   end
+  take_user_values()
   -- A limit of the user is never raised.
   if user_a > 0 then new_a = math.min(new_a, user_a) end
-  if new_a ~= limit_a and param:set(motors .. 'BAT_CURR_MAX', new_a) then
+  if new_a ~= limit_a and set(motors .. 'BAT_CURR_MAX', new_a) then
     limit_a = new_a
-    param:set(motors .. 'BAT_CURR_TC', LIMIT_TC_S)
+    set(motors .. 'BAT_CURR_TC', LIMIT_TC_S)
   end
 end
 

@@ -331,6 +331,27 @@ def test_a_limit_of_the_user_is_never_raised() -> None:
         assert "MOT_BAT_CURR_TC 2.000" in those(effects, "param")
 
 
+def test_a_limit_that_the_user_changes_is_set_again_and_restored_to_the_new_value() -> None:
+    with LuaHost(DRIVER, **OURS, MOT_BAT_CURR_MAX=80.0, MOT_BAT_CURR_TC=5.0) as vehicle:
+        vehicle.start()
+        flying(vehicle)
+        limit(vehicle, 30.0)
+        vehicle.run()
+        vehicle.do("P MOT_BAT_CURR_MAX 60")
+        limited = ["MOT_BAT_CURR_MAX 30.000", "MOT_BAT_CURR_TC 1.000"]
+        assert those(vehicle.run(), "param") == limited
+        vehicle.do("P MOT_BAT_CURR_MAX 20")  # never raised
+        vehicle.do("P MOT_BAT_CURR_TC 2")
+        assert those(vehicle.run(), "param") == ["MOT_BAT_CURR_MAX 20.000", limited[1]]
+        assert those(vehicle.run(1.0), "param") == []
+        vehicle.do("P MOT_BAT_CURR_MAX 70")
+        limit(vehicle, 0.0)
+        effects = sorted(those(vehicle.run(), "param"))
+        assert effects == ["MOT_BAT_CURR_MAX 70.000", "MOT_BAT_CURR_TC 2.000"]
+        limit(vehicle, 30.0)
+        assert those(vehicle.run(), "param") == limited
+
+
 @pytest.mark.parametrize("value", [-5.0, 0.0, float("nan"), float("-inf")])
 def test_a_current_that_is_not_positive_limits_nothing(vehicle: LuaHost, value: float) -> None:
     flying(vehicle)
