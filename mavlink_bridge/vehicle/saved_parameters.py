@@ -206,6 +206,11 @@ class SavedParameters:
         self._note(None)
         self._is_loaded = True
         self.is_known = values is not None
+        if values is None:
+            text = (
+                "%s may be of another board: nothing is limited until the id of this one is known"
+            )
+            _log.warning(text, self._file.path)
         found = values or {}
         self._stored = found
         self._looked_s = now_s

@@ -5,18 +5,22 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
+from dronebms.core.background_jobs import Worker
+from dronebms.core.clock import VirtualClock
 from mavlink_bridge.vehicle import parameter_limits
 from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.disks import files_limited_to
 from tests.mavlink_bridge.fake_vehicle import LIMIT, FakeVehicle, Flight
+from tests.mavlink_bridge.loopback import WAIT_S
 from tests.mavlink_bridge.vehicle.test_saved_parameters import MOST, ONE, OTHER, of_board
 from tests.mavlink_bridge.vehicle.test_vehicle_control import less
 
@@ -336,6 +340,24 @@ def test_no_limit_is_set_before_its_values_are_known_to_be_on_disk(tmp_path: Pat
     run.do()
     flight.fly(0.1)
     assert control.idle
+    assert not left_behind(tmp_path)
+
+
+def test_the_thread_of_a_service_saves_before_a_limit_and_deletes_after_it(tmp_path: Path) -> None:
+    flight = Flight(FakeVehicle(**OWN), None)
+    on_disk: list[bool] = []
+    flight.vehicle.on_set = lambda: on_disk.append((tmp_path / FILE).exists())
+    with closing(Worker("vehicle limits")) as worker:
+        flight.bridge.vehicle_control = VehicleControl(tmp_path, run=worker.run)
+        flight.requests = less(30.0)
+        for _ in range(10):
+            flight.fly(0.5)
+            worker.run(lambda: None).result(WAIT_S)
+        assert flight.vehicle.parameters == LIMITED
+        assert on_disk == [True] * 2
+        flight.vehicle.beat()
+        flight.bridge.restore_parameters(VirtualClock(flight.now_s))
+        assert flight.vehicle.parameters == OWN
     assert not left_behind(tmp_path)
 
 

@@ -163,11 +163,14 @@ def test_the_values_of_another_board_with_the_same_system_id_are_put_aside(tmp_p
     assert not left_behind(tmp_path)
 
 
-def test_the_values_of_a_board_are_used_once_its_id_has_been_received(tmp_path: Path) -> None:
+def test_the_values_of_a_board_are_used_once_its_id_has_been_received(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert saves(loaded(tmp_path, of_board(ONE)), VALUES)
     autopilot = of_board(None)
     saved = loaded(tmp_path, autopilot)
     assert saved.values == {}
+    assert "nothing is limited until the id of this one is known" in caplog.text
     assert not saves(saved, {"MOT_BAT_CURR_MAX": 30.0})  # a limit, perhaps, and no original value
     autopilot.receive(version(ONE), 1.0)
     saved.step(autopilot, 1.0)
