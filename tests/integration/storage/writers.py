@@ -250,8 +250,11 @@ def _save_parameters(folder: Path, promise: Promise) -> None:
     for run in range(2):
         file = _limits_file(folder)
         for number in range(run * 3, (run + 1) * 3):
-            if file.store(dict.fromkeys(_MOST, float(number))) is None:
+            trouble = file.store(dict.fromkeys(_MOST, float(number)))
+            if trouble is None:
                 promise(number)
+            else:
+                _log.error("%s", trouble)  # as SavedParameters does
 
 
 def _saved_parameters(folder: Path) -> set[int]:
