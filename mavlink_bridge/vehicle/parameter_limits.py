@@ -188,10 +188,15 @@ class ParameterLimiter:
         """Texts for the pilot since the last call."""
         return self._saved.take_texts()
 
-    def after_restart(self, now_s: float) -> None:
-        """Read and write the values again: a restarted autopilot may have others."""
+    def read_again(self) -> None:
+        """Read and write the values again: they may have been those of another autopilot."""
         self._read_s = None
         self._looked_s.clear()
+        self._doubted.clear()
+
+    def after_restart(self, now_s: float) -> None:
+        """Take up a restarted autopilot: it has lost the limit of its driver."""
+        self.read_again()
         self._restarted_s = now_s
 
     def step(

@@ -140,7 +140,7 @@ class VehicleControl:
             return []
         if self._in_doubt:
             self._in_doubt = False
-            self._discard_values(now_s)
+            self._discard_values()
         vehicle = self._classified(vehicle, autopilot)
         before = self.sent
         may_be_other = _may_be_other(autopilot, vehicle, now_s)
@@ -214,10 +214,10 @@ class VehicleControl:
             known = known[1:]
         self._sent_at = known
 
-    def _discard_values(self, now_s: float) -> None:
+    def _discard_values(self) -> None:
         """Read again what may be the values of another run, or of another autopilot."""
         self.parameters.discard_values()
-        self._limiter.after_restart(now_s)
+        self._limiter.read_again()
         self._speeds.after_restart()
 
     def _look_at(self, autopilot: Autopilot, now_s: float) -> None:
@@ -228,7 +228,8 @@ class VehicleControl:
         if self._seen is not None and seen[2] != self._seen[2]:
             _log.warning("the autopilot has restarted; its modes and parameters are read again")
             self.sent = None if self.sent is None else self.sent.after_restart(now_s)
-            self._discard_values(now_s)
+            self._discard_values()
+            self._limiter.after_restart(now_s)
         self._seen = seen
         row = vehicle_class(*seen[:2])
         if row is not None and row.name == "ArduPlane":

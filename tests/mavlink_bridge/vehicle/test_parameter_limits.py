@@ -330,6 +330,19 @@ def test_the_driver_gets_the_limit_twice_a_second_and_0_for_a_second_at_its_end(
     assert vehicle.limiter.idle
 
 
+def test_what_a_silent_driver_may_limit_is_no_original_value_until_the_autopilot_restarts(
+    tmp_path: Path,
+) -> None:
+    vehicle = copter(tmp_path)
+    scripted(vehicle.autopilot, 0.0)
+    vehicle.run(0.0, 2.0, less(30.0))
+    vehicle.limiter.read_again()  # a second autopilot may have been on the link
+    assert vehicle.run(2.0, 30.0, less(30.0)).reads == []
+    vehicle.limiter.after_restart(30.0)
+    vehicle.run(30.0, 35.0, less(30.0))
+    assert vehicle.own == {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
+
+
 def test_a_speed_alone_is_no_limit_of_the_driver(tmp_path: Path) -> None:
     vehicle = copter(tmp_path)
     scripted(vehicle.autopilot, 0.0)
