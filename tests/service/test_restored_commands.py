@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands to the vehicle after a restart in flight: of the bridge, and of the battery or not."""
+"""Commands to the vehicle after a restart or a reload in flight, with the battery and without."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ HOME = LIMIT + '[[action]]\non = "cell_sag"\ndo = "return"\n'
 DOWN = LIMIT + '[[action]]\non = "cell_sag"\ndo = "land"\n'
 NUMBERS = {HOME: 20, DOWN: 21}
 RUN_S, GAP_S = 45.0, 3.0
+LATE = HOME + "hold_s = 15\n"
+NO_EVENTS: Mapping[int, str | int] = {}
 
 
 class Flight:
@@ -32,18 +35,35 @@ class Flight:
         self.clock = VirtualClock()
         self.bus, _ = open_virtual("half_full", self.clock)
 
-    def run(self, text: str, parts: dict[str, object], seconds: float) -> dict[str, object]:
-        """Run a service that restores the parts; its own at its end, through JSON."""
-        text += f'[mavlink]\nurl = "udpout:127.0.0.1:14550"\n[state]\ndir = "{self.folder}"\n'
-        config = validated(Config, text, "c.toml")
+    def run(
+        self,
+        text: str,
+        parts: dict[str, object],
+        seconds: float,
+        events: Mapping[int, str | int] = NO_EVENTS,
+    ) -> dict[str, object]:
+        """Run a service that restores the parts; its own at its end, through JSON.
+
+        Events are reloads and modes that the pilot chooses, by second.
+        """
+        config = self._config(text)
         with ExitStack() as stack:
             machine = VirtualMachine(self.vehicle, [self.bus])
             service = Service(config, stack, self.clock, machine)
             service.restore(parts)
-            for _ in service.reports(self._ticks(seconds)):
-                pass
+            for report in service.reports(self._ticks(seconds)):
+                tenths = round(10.0 * report.t_s)
+                event = None if tenths % 10 else events.get(tenths // 10)
+                if isinstance(event, int):
+                    self.vehicle.mode = event
+                elif event is not None:
+                    service.reload(Path("c.toml"), partial(self._config, event))
             stored: dict[str, object] = json.loads(json.dumps(service.state(self.clock.now_s())))
         return stored
+
+    def _config(self, text: str) -> Config:
+        text += f'[mavlink]\nurl = "udpout:127.0.0.1:14550"\n[state]\ndir = "{self.folder}"\n'
+        return validated(Config, text, "c.toml")
 
     def commands(self) -> list[int]:
         """Numbers of the mode commands since the last call."""
@@ -130,3 +150,27 @@ def test_an_event_that_continues_after_a_restart_has_no_more_commands_than_witho
         counts.append(len(flight.commands()))
     whole, restarted = counts
     assert 0 < restarted <= whole
+
+
+RELOADS: dict[str, tuple[str, dict[int, str | int], list[int]]] = {  # events, mode commands
+    "the same, often": (HOME, dict.fromkeys(range(5, 40), HOME), [20]),
+    "removed while its hold time runs": (LATE, {15: LIMIT}, []),
+    "another one while its hold time runs": (LATE, {15: DOWN}, [21]),
+    "a landing after the return was obeyed": (HOME, {30: DOWN}, [20, 21]),
+    "removed and added after it was obeyed": (HOME, {30: LIMIT, 35: HOME}, [20]),
+    "removed and added after the pilot took over": (HOME, {25: LOITER, 30: LIMIT, 35: HOME}, [20]),
+    "a landing after the pilot took over": (HOME, {25: LOITER, 30: DOWN}, [20]),
+    "a failsafe returns while its hold time runs": (LATE, {15: RTL}, []),
+    "a failsafe lands while its hold time runs": (LATE, {15: LAND}, []),
+    "a failsafe lands after our return": (HOME, {30: LAND}, [20]),
+}
+
+
+@pytest.mark.parametrize("case", RELOADS)
+def test_a_reload_or_a_failsafe_gives_no_command_that_was_not_due(
+    tmp_path: Path, case: str
+) -> None:
+    text, events, expected = RELOADS[case]
+    flight = Flight(tmp_path)
+    flight.run(text, {}, RUN_S, events)
+    assert flight.commands() == expected
