@@ -381,6 +381,26 @@ def test_reports_of_the_battery_go_on_in_the_doubt(tmp_path: Path) -> None:
     assert not {"PARAM_REQUEST_READ", "PARAM_SET", "MISSION_REQUEST_LIST"} & {*kinds}
 
 
+def requested(flight: Flight, message_id: int, seconds: float) -> int:
+    """Number of the requests for a message in a time."""
+    network: Any = flight.vehicle
+    network.received.clear()
+    flight.fly(seconds)
+    commands = [one for one in network.received if one.get_type() == "COMMAND_LONG"]
+    return sum((one.command, one.param1) == (512, message_id) for one in commands)
+
+
+def test_a_service_with_actions_alone_lets_autopilots_identify_themselves(tmp_path: Path) -> None:
+    flight, _, other = quiet(tmp_path)
+    assert [requested(flight, message_id, 12.0) for message_id in (33, 148)] == [6, 2]
+    other.is_there = True
+    until_doubt(flight)
+    assert [requested(flight, message_id, 12.0) for message_id in (33, 148)] == [24, 24]
+    watching = over(Network(1, (Station(-300.0, 1), [Way()])), None)
+    watching.fly(20.0)
+    assert [requested(watching, message_id, 12.0) for message_id in (33, 148)] == [0, 0]
+
+
 def test_a_doubt_before_the_first_heartbeat_ends() -> None:
     flight, ours, other = quiet_without_heartbeats()
     flight.fly(5.0)
