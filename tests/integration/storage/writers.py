@@ -179,7 +179,7 @@ def _checkpoint(folder: Path, promise: Promise) -> None:
 def _checkpointed(folder: Path) -> set[int]:
     with closing(CheckpointFile(folder / CHECKPOINT)) as file:
         parts = dict(file.parts)
-    if not parts:
+    if PACKS not in parts:
         return set()
     step = cast("list[dict[str, int]]", parts[PACKS])[0]["step"]
     if {key: parts[key] for key in (PACKS, LATCHES)} != _parts(step):
@@ -206,7 +206,7 @@ def _latches(folder: Path) -> set[int]:
         latches = decode(Latches, file.parts.get(LATCHES), "latches") or Latches()
     if latches != _LATCHES[len(latches.packs)]:
         raise WrongStateError(f"{latches}")
-    return _up_to(len(latches.packs)) if file.parts else set()
+    return _up_to(len(latches.packs)) if LATCHES in file.parts else set()
 
 
 def _sign(folder: Path, promise: Promise) -> None:
