@@ -60,7 +60,7 @@ class Station(FakeVehicle):
         self._now_s = now_s
         tick = round(now_s * 10) + self.phase
         if self.since_boot_ms > 0:
-            if tick % 10 == 0:
+            if tick % 10 == 0 and self.sends_heartbeats:
                 self.send_heartbeat()
             if tick % 10 == 3 and self.is_busy:
                 self.emit(mavlink.MAVLink_system_time_message(0, self.since_boot_ms))
