@@ -140,19 +140,19 @@ class SavedFile:
     def _put_aside(self, found: _Content) -> None:
         aside = self._aside(found.uid)
         _log.error("limits of another board are not restored here: %s in %s", found.values, aside)
-        self._move(self.path, aside)
+        try:
+            self.path.replace(aside)
+        except OSError as error:
+            _log.error("%s cannot be moved: %s", self.path, error)
 
     def _come_back(self) -> None:
         """Take up the values of this board, unless the file has newer ones."""
         aside = self._aside(self.uid)
-        if aside.exists() and not self.path.exists():
-            self._move(aside, self.path)
-
-    def _move(self, source: Path, target: Path) -> None:
         try:
-            source.replace(target)
+            if aside.exists() and not self.path.exists():
+                aside.replace(self.path)
         except OSError as error:
-            _log.error("%s cannot be moved: %s", source, error)
+            _log.error("%s cannot be moved: %s", aside, error)
 
 
 def _content_of(content: Any, most: Mapping[str, float]) -> _Content:  # noqa: ANN401 - any JSON

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files with the original values of vehicle parameters: formats, damage, several vehicles."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -206,6 +207,17 @@ def test_an_id_that_is_none_is_damage(
     (tmp_path / NAME).write_text(json.dumps(content))
     assert loaded(tmp_path, autopilot).values == {}
     assert "cannot be read" in caplog.text
+
+
+def test_a_disk_that_fails_while_a_board_is_identified_stops_no_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Path) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "exists", failing)
+    assert loaded(tmp_path, of_board(ONE)).values == {}
+    assert "cannot be moved: [Errno 5] Input/output error" in caplog.text
 
 
 def test_a_file_that_cannot_be_put_aside_is_not_used(
