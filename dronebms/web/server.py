@@ -8,7 +8,7 @@ Every request is a GET that changes nothing.
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -225,10 +225,10 @@ def _admission(request: Request, token: Token) -> Response | None:
     return PlainTextResponse(text, 401, {"WWW-Authenticate": "Bearer"})
 
 
-def _file(path: Path, kind: str) -> Callable[[Request], Response]:
+def _file(path: Path, kind: str) -> Callable[[Request], Awaitable[Response]]:
     content = path.read_bytes()
 
-    def answer(_: Request) -> Response:
+    async def answer(_: Request) -> Response:  # a plain function would have a thread of a pool
         return Response(content, media_type=kind)
 
     return answer

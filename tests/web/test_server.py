@@ -51,6 +51,16 @@ def test_every_file_of_the_page_is_served_with_its_headers(web: WebProcess) -> N
         assert len(body) > 100, name
 
 
+def test_a_file_of_the_page_needs_no_thread(web: WebProcess) -> None:
+    def threads() -> int:
+        return len(list(Path(f"/proc/{web.process.pid}/task").iterdir()))
+
+    before = threads()
+    for _ in range(20):
+        assert status_of(web.get("/")) == 200
+        assert threads() == before
+
+
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("path", ["/", "/events", "/page.js"])
 def test_nothing_but_get_is_answered(web: WebProcess, method: str, path: str) -> None:
