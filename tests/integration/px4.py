@@ -5,10 +5,12 @@ Instance 7, which is system 8. The test is the ground station on the second onbo
 companion has the first one. All times and timeouts are those of the vehicle.
 """
 
+import contextlib
 import math
 import os
 import struct
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,21 @@ PARAMETERS = {
     "COM_ARM_AUTH_ID": Px4.system,
     "NAV_DLL_ACT": 0,
 }
+# A return of known height, wait and speed.
+RETURN = {"RTL_RETURN_ALT": 25.0, "RTL_LAND_DELAY": 4.0, "MPC_XY_CRUISE": 6.0}
+
+
+@contextlib.contextmanager
+def returning_px4(folder: Path, parameters: Mapping[str, int]) -> Iterator[Px4]:
+    """A vehicle in real time, with parameters and `RETURN`."""
+    folder.mkdir()
+    vehicle = Px4(folder, script=False, speedup=1.0)
+    try:
+        vehicle.wait_ready()
+        for name, number in parameters.items():
+            vehicle.set(name, number)
+        for name, value in RETURN.items():
+            vehicle.set(name, value, whole=False)
+        yield vehicle
+    finally:
+        vehicle.close()

@@ -234,9 +234,12 @@ def test_without_the_driver_parameters_are_set_and_restored_by_the_next_start(
     assert copter.parameter("MOT_BAT_CURR_MAX") == 90.0
 
 
-def judge_a_change_of_the_user(copter: Copter, folder: Path) -> None:
-    """A limit that the user changes in flight is set again, and restored to the new value."""
-    service = Service(copter, folder)
+@pytest.mark.parametrize("vehicle", ["copter", "plain_copter"])  # with and without the driver
+def test_a_change_of_the_user_outlives_a_limit(
+    request: pytest.FixtureRequest, vehicle: str, tmp_path: Path
+) -> None:
+    copter: Copter = request.getfixturevalue(vehicle)
+    service = Service(copter, tmp_path)
     copter.wait_ready()
     copter.set("MOT_BAT_CURR_MAX", 90.0)
     copter.take_off(10.0)
@@ -247,22 +250,10 @@ def judge_a_change_of_the_user(copter: Copter, folder: Path) -> None:
     copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 40.0, 10.0, "lowered again")
     service.max_a = None
     copter.until(lambda: copter.parameter("MOT_BAT_CURR_MAX") == 70.0, 20.0, "restored")
-    copter.until(lambda: not left_behind(folder), 20.0, "no file left")
+    copter.until(lambda: not left_behind(tmp_path), 20.0, "no file left")
     copter.fly(3.0)
     found = copter.parameter("MOT_BAT_CURR_MAX"), copter.parameter("MOT_BAT_CURR_TC")
     assert found == (70.0, 5.0)
-
-
-def test_a_change_of_the_user_outlives_a_limit_of_the_driver(
-    copter: Copter, tmp_path: Path
-) -> None:
-    judge_a_change_of_the_user(copter, tmp_path)
-
-
-def test_a_change_of_the_user_outlives_a_limit_without_the_driver(
-    plain_copter: Copter, tmp_path: Path
-) -> None:
-    judge_a_change_of_the_user(plain_copter, tmp_path)
 
 
 def test_the_check_finds_and_sets_wrong_parameters(plain_copter: Copter) -> None:

@@ -13,7 +13,7 @@ from dronebms.core.flight_plan import ItemKind, MissionItem, ReturnTo
 from dronebms.core.report import Report, Verdict
 from tests.integration.ardupilot import HOME_DEG, M_PER_DEG
 from tests.integration.companion import GaugedPack, Service, connect
-from tests.integration.px4 import HOLD, MISSION, RTL, Px4, needs_px4
+from tests.integration.px4 import HOLD, MISSION, RTL, Px4, needs_px4, returning_px4
 from tests.mavlink_bridge.fake_missions import item
 
 pytestmark = [needs_px4, pytest.mark.slow]
@@ -25,25 +25,14 @@ PARAMETERS = {
     "COM_ARM_AUTH_ID": Px4.system,
     "NAV_DLL_ACT": 0,
 }
-RETURN = {"RTL_RETURN_ALT": 25.0, "RTL_LAND_DELAY": 4.0, "MPC_XY_CRUISE": 6.0}
 NORTHS_M = (20.0, 90.0, 150.0)
 
 
 @pytest.fixture
 def vehicle(tmp_path: Path) -> Iterator[Px4]:
     """A simulated PX4 that the service arms, with a return of known height, wait and speed."""
-    folder = tmp_path / "px4"
-    folder.mkdir()
-    made = Px4(folder, script=False, speedup=1.0)
-    try:
-        made.wait_ready()
-        for name, number in PARAMETERS.items():
-            made.set(name, number)
-        for name, value in RETURN.items():
-            made.set(name, value, whole=False)
+    with returning_px4(tmp_path / "px4", PARAMETERS) as made:
         yield made
-    finally:
-        made.close()
 
 
 def test_px4_flies_a_mission_that_is_read_and_judged_and_its_return_as_computed(

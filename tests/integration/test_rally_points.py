@@ -14,7 +14,7 @@ from dronebms.core.report import Report, Verdict
 from tests.integration.ardupilot import HOME_DEG, M_PER_DEG, needs
 from tests.integration.companion import GaugedPack, Service, connect
 from tests.integration.copter import LOITER, Copter, copter_in
-from tests.integration.px4 import HOLD, Px4, needs_px4
+from tests.integration.px4 import HOLD, needs_px4, returning_px4
 from tests.integration.px4 import RTL as PX4_RTL
 from tests.mavlink_bridge.fake_missions import Item, item
 
@@ -28,7 +28,6 @@ RTL_ALT 2500\nRTL_SPEED 600\nRTL_LOIT_TIME 3000\nRTL_CLIMB_MIN 0\nRTL_CONE_SLOPE
 LAND_SPEED 60\nLAND_SPEED_HIGH 0\nLAND_ALT_LOW 800\nRALLY_INCL_HOME 0
 """
 PX4_OWN = {"BAT1_SOURCE": 1, "CBRK_SUPPLY_CHK": 0, "NAV_DLL_ACT": 0}
-PX4_RETURN = {"RTL_RETURN_ALT": 25.0, "RTL_LAND_DELAY": 4.0, "MPC_XY_CRUISE": 6.0}
 
 
 def point(north_m: float, height_m: float) -> Item:
@@ -76,25 +75,17 @@ class Flight:
 def flight(request: Any, tmp_path: Path) -> Iterator[Flight]:  # noqa: ANN401 - pytest's
     """Each stack in the air, with a return of known height, wait and speed."""
     folder = tmp_path / "vehicle"
-    folder.mkdir()
     reports: list[Report] = []
     if request.param == "copter":
+        folder.mkdir()
         for copter in copter_in(folder, parameters=COPTER_OWN, script=False):
             copter.wait_ready()
             connect(GaugedPack(), Service(copter, tmp_path), also=reports.append)
             yield Flight(copter, LOITER, 6, reports)
         return
-    px4 = Px4(folder, script=False, speedup=1.0)
-    try:
-        px4.wait_ready()
-        for name, number in PX4_OWN.items():
-            px4.set(name, number)
-        for name, value in PX4_RETURN.items():
-            px4.set(name, value, whole=False)
+    with returning_px4(folder, PX4_OWN) as px4:
         connect(GaugedPack(), Service(px4, tmp_path), also=reports.append)
         yield Flight(px4, HOLD, PX4_RTL, reports)
-    finally:
-        px4.close()
 
 
 @pytest.mark.parametrize("height_m", [0.0, 45.0])

@@ -15,7 +15,6 @@ from smartbattery.values import changed
 
 _PASSED = (ItemKind.WAYPOINT, ItemKind.LOITER)
 _LANDINGS = (ReturnTo.LANDING, ReturnTo.LANDING_OR_RALLY, ReturnTo.NEAREST)
-_IN_PLACE = "in place"
 _TO_RALLY = (ReturnTo.RALLY, ReturnTo.RALLY_OR_HERE)
 ALONG_MISSION = (ReturnTo.MISSION, ReturnTo.MISSION_NEARER)
 
@@ -30,11 +29,7 @@ class Destination:
     level: bool = False  # the return neither climbs nor waits
     item: int | None = None  # of the mission, that is the landing there
     altitude_m: float | None = None  # above home, that its return counts from or flies at
-
-    @property
-    def is_place(self) -> bool:
-        """Whether the return goes anywhere: False where it lands in place."""
-        return self.name != _IN_PLACE
+    in_place: bool = False  # the return goes nowhere: it lands where the vehicle is
 
 
 def destination(here: Position, vehicle: VehicleState, item: int | None = None) -> Destination:
@@ -84,7 +79,7 @@ def _candidates(
         return home
     rally = _near_rally(here, vehicle)
     if to is ReturnTo.RALLY_OR_HERE and not rally:
-        return [Destination(_IN_PLACE, changed(here, up_m=0.0), level=True)]
+        return [Destination("in place", changed(here, up_m=0.0), level=True, in_place=True)]
     if to not in _LANDINGS:
         return rally or home if to in _TO_RALLY else home + rally
     if item is None and (vehicle.flies_mission or _returns_by_item(vehicle)):

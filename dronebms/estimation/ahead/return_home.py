@@ -83,7 +83,7 @@ class ReturnHome:
         if load is None or here is None:
             return ReturnEstimate(missing=_missing(vehicle))
         to = destination(here, vehicle)
-        if not to.is_place:
+        if to.in_place:
             return ReturnEstimate(missing="a rally point")
         away_m = here.distance_m(to.position)
         if sample.second is not None:

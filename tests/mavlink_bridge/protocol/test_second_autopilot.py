@@ -145,10 +145,25 @@ def sets(station: Station) -> int:
     return sum(message.get_type() == "PARAM_SET" for message in station.received)
 
 
-def judge(flight: Flight, ours: Station, other: Station, most_s: float = FOUND_S) -> None:
-    """Nothing reaches either one in the doubt, and what is due follows once."""
+CASES = [  # what shows the second one, and the seed of the flight
+    *(("every sign", seed) for seed in range(10)),
+    *((one, seed) for one in ("clock", "place", "board", "answers") for seed in range(4)),
+]
+
+
+@pytest.mark.parametrize(("by", "seed"), CASES)
+def test_nothing_is_commanded_while_two_autopilots_have_one_id_and_all_of_it_afterwards(
+    tmp_path: Path, by: str, seed: int
+) -> None:
+    flight, ours, other = two(seed, tmp_path, together=by in ("place", "board"))
+    if by in ("clock", "place"):
+        other.uid = ours.uid
+    if by in ("clock", "board"):
+        other.north_m = ours.north_m
+    if by == "answers":  # it sends heartbeats alone
+        other.is_busy = False
     other.is_there = True
-    until_doubt(flight, most_s)
+    until_doubt(flight, FOUND_BY_ONE_S if by in ("place", "board") else FOUND_S)
     sent = sets(ours)
     flight.requests = (HOME, LESS)
     for _ in range(60):
@@ -169,33 +184,6 @@ def judge(flight: Flight, ours: Station, other: Station, most_s: float = FOUND_S
     assert ours.parameters["MOT_BAT_CURR_MAX"] == 30.0
     assert other.commands == []
     assert (other.mode, sets(other)) == (LOITER, 0)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_nothing_is_commanded_while_two_autopilots_have_one_id_and_all_of_it_afterwards(
-    tmp_path: Path, seed: int
-) -> None:
-    judge(*two(seed, tmp_path))
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("by", ["clock", "place", "board"])
-def test_each_sign_alone_finds_a_second_autopilot(tmp_path: Path, seed: int, by: str) -> None:
-    flight, ours, other = two(seed, tmp_path, together=by != "clock")
-    if by != "board":
-        other.uid = ours.uid
-    if by != "place":
-        other.north_m = ours.north_m
-    judge(flight, ours, other, FOUND_S if by == "clock" else FOUND_BY_ONE_S)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_second_autopilot_that_sends_heartbeats_alone_answers_the_requests(
-    tmp_path: Path, seed: int
-) -> None:
-    flight, ours, other = two(seed, tmp_path)
-    other.is_busy = False
-    judge(flight, ours, other)
 
 
 def quiet(folder: Path, **parameters: float) -> tuple[Flight, Station, Station]:

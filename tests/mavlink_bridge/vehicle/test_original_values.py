@@ -98,6 +98,14 @@ def flying(folder: Path, vehicle: FakeVehicle | None = None) -> Flight:
     return flight
 
 
+def limited(folder: Path, vehicle: FakeVehicle | None = None) -> Flight:
+    """Fly until a limit of 30 A holds."""
+    flight = flying(folder, vehicle)
+    flight.requests = less(30.0)
+    flight.fly(3.0)
+    return flight
+
+
 def saved(folder: Path) -> dict[str, float]:
     values: dict[str, float] = json.loads((folder / FILE).read_text())["values"]
     return values
@@ -245,9 +253,7 @@ def test_values_that_no_limit_has_followed_are_read_again_by_the_next_request(
 def test_a_folder_that_is_deleted_while_a_limit_holds_is_written_again(
     tmp_path: Path, vehicle: type[FakeVehicle]
 ) -> None:
-    flight = flying(tmp_path / "state", vehicle(**OWN))
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path / "state", vehicle(**OWN))
     shutil.rmtree(tmp_path / "state")
     flight.fly(10.5)
     assert saved(tmp_path / "state") == OWN
@@ -260,9 +266,7 @@ def test_a_folder_that_is_deleted_while_a_limit_holds_is_written_again(
 def test_a_folder_that_is_lost_for_good_leaves_the_values_in_memory(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flight = flying(tmp_path / "state")
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path / "state")
     shutil.rmtree(tmp_path / "state")
     (tmp_path / "state").touch()
     flight.requests = less(20.0)
@@ -278,9 +282,7 @@ def test_a_folder_that_is_lost_for_good_leaves_the_values_in_memory(
 def test_a_folder_in_its_place_with_other_values_is_written_with_those_of_memory(
     tmp_path: Path,
 ) -> None:
-    flight = flying(tmp_path)
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path)
     (tmp_path / FILE).write_text(json.dumps({"format": 1, "values": {"MOT_BAT_CURR_MAX": 7.0}}))
     flight.fly(10.5)
     assert saved(tmp_path) == OWN
@@ -289,9 +291,7 @@ def test_a_folder_in_its_place_with_other_values_is_written_with_those_of_memory
 def test_a_file_that_cannot_be_deleted_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    flight = flying(tmp_path)
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path)
     unlink = Path.unlink
 
     def fails(path: Path, *, missing_ok: bool = False) -> None:
@@ -530,9 +530,7 @@ def test_a_file_of_another_board_is_not_replaced_while_this_ones_id_is_not_known
 
 
 def test_a_value_that_the_user_sets_while_it_is_limited_is_restored(tmp_path: Path) -> None:
-    flight = flying(tmp_path)
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path)
     user_sets(flight.vehicle, "MOT_BAT_CURR_MAX", 60.0)
     flight.fly(2.0)
     assert flight.vehicle.parameters == LIMITED
@@ -544,9 +542,7 @@ def test_a_value_that_the_user_sets_while_it_is_limited_is_restored(tmp_path: Pa
 
 
 def test_a_lower_value_of_the_user_is_neither_raised_nor_replaced(tmp_path: Path) -> None:
-    flight = flying(tmp_path)
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path)
     user_sets(flight.vehicle, "MOT_BAT_CURR_MAX", 20.0)
     flight.fly(100.0)
     flight.requests = ()
@@ -555,9 +551,7 @@ def test_a_lower_value_of_the_user_is_neither_raised_nor_replaced(tmp_path: Path
 
 
 def test_a_value_that_the_user_has_set_unnoticed_is_found_at_the_end(tmp_path: Path) -> None:
-    flight = flying(tmp_path)
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path)
     flight.vehicle.parameters["MOT_BAT_CURR_MAX"] = 60.0  # its message was lost
     flight.requests = ()
     flight.fly(5.0)
@@ -598,9 +592,7 @@ def test_a_limit_that_was_set_long_ago_is_no_choice_of_the_user(
 def test_after_a_crash_a_value_above_the_original_one_is_the_users(
     tmp_path: Path, found_a: float, end_a: float
 ) -> None:
-    flight = flying(tmp_path)
-    flight.requests = less(30.0)
-    flight.fly(3.0)
+    flight = limited(tmp_path)
     flight.vehicle.parameters["MOT_BAT_CURR_MAX"] = found_a  # while no service runs
     flying(tmp_path, flight.vehicle)
     assert flight.vehicle.parameters == OWN | {"MOT_BAT_CURR_MAX": end_a}
