@@ -33,6 +33,10 @@ class Chemistry:
     charge_hot_degc: float
     source: str
 
+    def new_cell_ohm(self, capacity_ah: float) -> float:
+        """Nominal resistance of a cell of a capacity, at 25 degC after some 20 s."""
+        return self.resistance_mohm_ah / 1000.0 / capacity_ah
+
     def open_circuit_v(self, charge_frac: float) -> float:
         """Voltage of a rested cell; beyond full and empty that of the end."""
         place = min(max(charge_frac, 0.0), 1.0) * (len(self.ocv_v) - 1)

@@ -87,7 +87,7 @@ class _Fit:
         used_ah = blocks[:, USED_AH]
         amps = blocks[:, AMPS]
         slow_a = _lagged(blocks)
-        ohm = chemistry.resistance_mohm_ah / 1000.0 / rated_ah
+        ohm = chemistry.new_cell_ohm(rated_ah)
         start = float(np.interp(mean_v[0] + amps[0] * ohm, ocv_v, grid))
         x = mean = np.array([start, 1.0 / rated_ah, ohm / 2, ohm / 2])
         sds = np.array([_SD_CHARGE, _SD_CAPACITY_FRAC / rated_ah, ohm, ohm])

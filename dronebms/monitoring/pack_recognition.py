@@ -433,4 +433,4 @@ def _recent(readings: tuple[PackReading, ...], last: PackReading) -> tuple[PackR
 
 def _ohm(pack_data: PackData) -> float:
     """Nominal resistance of a cell."""
-    return pack_data.chemistry.resistance_mohm_ah / 1000.0 / pack_data.capacity_ah
+    return pack_data.chemistry.new_cell_ohm(pack_data.capacity_ah)

@@ -141,7 +141,7 @@ class PlausibilityCheck:
             hidden_s = hidden_frac * capacity_ah * _HOUR_S / snapshot.current_a
         if frozen_s > max(_FROZEN_S, hidden_s):
             return snapshot.unknown(snapshot.t_s, f"gauge readings frozen for {frozen_s:.0f} s")
-        ohm = pack_data.chemistry.resistance_mohm_ah / 1000.0 / capacity_ah
+        ohm = pack_data.chemistry.new_cell_ohm(capacity_ah)
         still_s = self._still_s(
             snapshot, _LOAD_C * capacity_ah, (_SEEN_V + resolution.cell_v) / ohm
         )

@@ -118,7 +118,7 @@ class Evidence:
     @property
     def ohm(self) -> float:
         """Resistance of a new cell."""
-        return self.pack_data.chemistry.resistance_mohm_ah / 1000.0 / self.ah
+        return self.pack_data.chemistry.new_cell_ohm(self.ah)
 
     @property
     def hidden_v(self) -> float:

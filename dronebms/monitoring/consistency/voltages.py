@@ -158,7 +158,7 @@ class VoltageState:
         state = _stepped(state)
         if state.step_v is not None:
             return changed(state, fault=Fault.CELLS, since_s=_first(self.since_s, sample))
-        ohm = chemistry.resistance_mohm_ah / 1000.0 / ah
+        ohm = chemistry.new_cell_ohm(ah)
         fault, cells = _verdict(state, chemistry, ohm)
         if fault is not None:
             return changed(state, fault=fault, cells=cells, since_s=_first(self.since_s, sample))
