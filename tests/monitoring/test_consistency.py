@@ -13,7 +13,8 @@ from dronebms.core.chemistry import LI_ION, LIFEPO4, LIHV, LIPO, Chemistry
 from dronebms.core.pack_data import PackData
 from dronebms.flightlogs import FlightSource, read_csv_log
 from dronebms.monitoring.consistency import ConsistencyCheck
-from dronebms.monitoring.consistency.voltages import VoltageSample, VoltageState
+from dronebms.monitoring.consistency.voltage_samples import VoltageSample
+from dronebms.monitoring.consistency.voltages import VoltageState
 from smartbattery.snapshot import Identity, Snapshot
 from tests.snapshots import watched
 
