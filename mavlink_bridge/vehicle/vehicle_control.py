@@ -123,7 +123,9 @@ class VehicleControl:
         kind = message.get_type()
         if kind == "HEARTBEAT":
             self._report_impossible(autopilot, now_s)
-        if kind == "HEARTBEAT" and self.sent is not None and not autopilot.resumed(now_s):
+        # A mode that may be a former one is neither obedience nor a pilot.
+        doubtful = autopilot.resumed(now_s) or autopilot.mode_doubtful
+        if kind == "HEARTBEAT" and self.sent is not None and not doubtful:
             vehicle = self._classified(autopilot.state(now_s), autopilot)
             self.sent = self.sent.updated(vehicle, now_s)
         if kind == "COMMAND_ACK":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of heartbeats that come late, by a second way."""
 
+import math
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -51,6 +52,32 @@ class TwoChannels(FakeVehicle):
         late = [frame for due_s, frame in self._under_way if due_s <= now_s]
         self._under_way = [one for one in self._under_way if one[0] > now_s]
         return super().receive(now_s) + late
+
+
+class SlowVehicle(FakeVehicle):
+    """A vehicle that acknowledges a command at once, and changes its mode `delay_s` later."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(ARDUPILOT)
+        self._delay_s = delay_s
+        self._next = (math.inf, self.mode)
+
+    def send(self, data: bytes, now_s: float) -> bool:
+        """Take a frame of the bridge."""
+        mode = self.mode
+        taken = super().send(data, now_s)
+        if self.mode != mode:
+            self._next = (now_s + self._delay_s, self.mode)
+            self.mode = mode
+        return taken
+
+    def receive(self, now_s: float) -> list[bytes]:
+        """Frames that the vehicle has sent."""
+        due_s, mode = self._next
+        if now_s >= due_s:
+            self._next = (math.inf, mode)
+            self.mode = mode
+        return super().receive(now_s)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -105,6 +132,27 @@ def test_nothing_is_commanded_while_a_pilot_may_have_gone_back_to_the_former_mod
     flight.requests = (HOME, LANDING)
     flight.fly(10.0)
     assert [command[0] for command in vehicle.commands] == [20]
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.8, 1.2, 1.6, 2.0])
+@pytest.mark.parametrize("left_s", [2.0, 7.3, 13.0])
+@pytest.mark.parametrize(("due", "mode"), [(HOME, RTL), (LANDING, LAND)])
+def test_a_commanded_mode_that_a_pilot_left_before_is_obeyed_and_no_override(
+    tmp_path: Path, due: ActionRequest, mode: int, left_s: float, delay_s: float
+) -> None:
+    vehicle = SlowVehicle(delay_s)
+    flight = Flight(vehicle, tmp_path)
+    vehicle.mode = mode
+    flight.fly(10.0)
+    vehicle.mode = GUIDED
+    flight.fly(left_s)
+    flight.requests = (due,)
+    flight.fly(8.0)
+    control = flight.bridge.vehicle_control
+    assert control is not None
+    assert control.sent is not None
+    assert control.sent.phase is Phase.OBEYED
+    assert len(vehicle.commands) == 1
 
 
 def test_a_late_heartbeat_delays_a_landing_until_the_next_one(tmp_path: Path) -> None:
