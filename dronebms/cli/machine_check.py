@@ -35,6 +35,7 @@ from dronebms.service.config import Config
 from dronebms.service.gauge_packages import trouble_of
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
 from mavlink_bridge.protocol.transports import Address
+from mavlink_bridge.vehicle import unread_originals
 from smartbattery.device_lock import is_locked, lock_holder
 from smartbattery.registers import ADDRESS
 
@@ -68,6 +69,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
         *_links(config, clock),
         *_unexpanded(config),
         *_folders(config),
+        *_original_limits(config),
         *_date(config),
         *_outputs(config, clock),
         *_can(config),
@@ -323,6 +325,20 @@ def _folders(config: Config) -> Iterator[Finding]:
         elif (unread := unread_reason(config.vehicle_dir / CHECKPOINT)) is not None:
             text = f"earlier faults unknown: {unread}; the next run is no-go until it is restarted"
             yield Finding("state", text, f"sudo rm {config.vehicle_dir / CHECKPOINT}", works=True)
+
+
+def _original_limits(config: Config) -> Iterator[Finding]:
+    """Files with original values of a vehicle that the next run cannot read."""
+    for file in unread_originals(config.vehicle_dir):
+        text = (
+            f"original limits unknown: {file.reason}; the vehicle may still be limited, and reduce "
+            "does nothing until the file is mended, or moved when the vehicle has its own limits"
+        )
+        mend = f"sudo mv --backup=numbered {file.path} {file.path}.aside"
+        if file.is_denied:
+            owner = f"sudo chown --reference={config.vehicle_dir} {file.path}"
+            mend = f"{owner} && sudo chmod u+rw {file.path}"
+        yield Finding("state", text, mend, works=True)
 
 
 def _date(config: Config) -> Iterator[Finding]:

@@ -34,6 +34,17 @@ def real_path(path: Path) -> Path:
         return path.absolute()
 
 
+def may_be_there(path: Path) -> bool:
+    """Whether a file is there or may be: what cannot be looked at is not known to be absent."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def write_all(file: int, data: bytes, at: int | None = None) -> None:
     """Write all of the data, at an offset or at the file's position; raises OSError."""
     rest = memoryview(data)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dronebms.core.clock import boot_id, boot_s
+from dronebms.core.disk import may_be_there
 from dronebms.core.errors import InUseError
 from dronebms.core.slot_file import SlotFile, is_damaged
 from dronebms.core.state import decode, encode, from_json, to_json
@@ -109,7 +110,7 @@ class CheckpointFile:
             raise InUseError(f"{path} is in use by another dronebms run") from error
         except OSError as error:
             self._log_trouble(error.strerror)
-            self.parts = {UNREAD: _UNREADABLE} if _may_be_there(path) else {}
+            self.parts = {UNREAD: _UNREADABLE} if may_be_there(path) else {}
             return
         if not self._boot_id:
             self._log_trouble("the id of this start of the computer cannot be read")
@@ -272,17 +273,6 @@ class CheckpointFile:
             self._latched_at = self._file.number
         if self._file.number_on_disk < self._latched_at:
             self._file.start_sync()
-
-
-def _may_be_there(path: Path) -> bool:
-    """Whether a file may have been written by an earlier run: an absent one holds no faults."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def unread_reason(path: Path) -> str | None:

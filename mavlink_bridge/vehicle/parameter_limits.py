@@ -90,6 +90,7 @@ LIMIT_PARAMETERS = (
     LimitParameter(("PX4 rover",), "RO_SPEED_LIM", "speed_m_s", 100.0),
 )
 _MOST: Mapping[str, float] = MappingProxyType({row.name: row.most for row in LIMIT_PARAMETERS})
+LIMITS_KIND = ("limits", _MOST)  # of original values
 
 
 class WriteBudget:
@@ -161,7 +162,7 @@ class ParameterLimiter:
             run: does the jobs on the disk.
         """
         self._parameters = parameters
-        self._saved = SavedParameters(folder, "limits", _MOST, run)
+        self._saved = SavedParameters(folder, *LIMITS_KIND, run)
         self._begun = False
         self._read_s: float | None = None
         self._looked_s: dict[str, float] = {}  # when values that are not known were read
@@ -225,6 +226,9 @@ class ParameterLimiter:
         self._saved.drop(values, now_s)
         self._take_user_values()
         with_driver = autopilot.driver.is_present(now_s)
+        max_a = lowest(requests, "max_a")
+        driver_a = max_a if with_driver and autopilot.kind == ARDUPILOT_ID else None
+        self._saved.need(values.keys() if driver_a is None else frozenset())
         if not values:
             if self.idle or (in_flight and not self._may_restore(now_s)):
                 return []
@@ -232,14 +236,13 @@ class ParameterLimiter:
         self._ended_s = None
         if self._is_reading(values.keys(), autopilot, now_s) and self.idle:
             return []
-        max_a = lowest(requests, "max_a")
         # The driver has the original value in memory: it limits even if the disk is not writable.
-        if with_driver and autopilot.kind == ARDUPILOT_ID and max_a is not None:
+        if driver_a is not None:
             self._saved.hold(values)
             self._saved.save(self._saved.values.keys(), now_s)
             for name, value in values.items():
                 self._note_limit(name, value)
-            return self._request(autopilot, max_a, now_s)
+            return self._request(autopilot, driver_a, now_s)
         for name in [*self._saved.values]:
             if name not in values:
                 self._raise_back(name, now_s)

@@ -8,6 +8,10 @@ received. The values of another board are put aside, and come back with it.
 What a file has is set on the vehicle: a name that is not of its kind, or a value that no vehicle
 has, is damage, and nothing of that file is set.
 
+A file that is there and cannot be read is no absent one: an earlier run has left a limit, and its
+original values are unknown. It stays as it is until the user has set the vehicle's limits and moved
+the file. One that is damaged while its values are in memory is put aside under a name of its own.
+
 A file is a JSON object: `format` (1), `values` by parameter name and, since 0.2, `uid`. The format
 only grows: later versions add keys and read every earlier file, also one without `format`, which
 holds the values alone.
@@ -15,26 +19,92 @@ holds the values alone.
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.bounded_input import read_bytes
-from dronebms.core.disk import make_folder, sync_folder
+from dronebms.core.disk import make_folder, may_be_there, sync_folder
 from dronebms.core.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 _NAME = "vehicle-{}-{}-{}.json"  # HEARTBEAT.autopilot, system id, kind of values
 _ASIDE = "vehicle-{}-{}-{}-of-{}.json"  # the same, and the unique id of another board
 _FORMAT = 1
+_MOST_DAMAGED = 9  # files that are put aside
 _DAMAGE = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 def left_behind(folder: Path) -> bool:
     """Whether an earlier run has left values to restore on a vehicle."""
     return any(folder.glob(_NAME.format("*", "*", "*")))
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """A file that a run could not read, and why."""
+
+    path: Path
+    reason: str
+    is_denied: bool = False  # by its permissions
+
+
+def unread_files(folder: Path, kinds: Mapping[str, Mapping[str, float]]) -> Iterator[UnreadFile]:
+    """Files of a folder that a run could not read.
+
+    The run is that of the user who has the folder. A file that only this user cannot read is not
+    judged.
+
+    Args:
+        folder: of the files.
+        kinds: of the values, each with its names and the greatest value of each.
+    """
+    for kind, most in kinds.items():
+        for path in sorted(folder.glob(_NAME.format("*", "*", f"{kind}*"))):
+            try:
+                if _is_readable_by_owner(path):
+                    _content_of(json.loads(read_bytes(path)), most)
+                else:
+                    yield UnreadFile(
+                        path, f"{path.name} cannot be read: no permission", is_denied=True
+                    )
+            except (FileNotFoundError, PermissionError):
+                pass
+            except OSError as error:
+                trouble = (error.strerror or str(error)).lower()
+                yield UnreadFile(path, f"{path.name} cannot be read: {trouble}")
+            except _DAMAGE:
+                yield UnreadFile(path, f"{path.name} is damaged")
+
+
+def _is_readable_by_owner(path: Path) -> bool:
+    """Whether the user who has the folder may read a file; raises OSError."""
+    status = path.stat()
+    folder = path.parent.stat()
+    bits = stat.S_IROTH
+    if status.st_uid == folder.st_uid:
+        bits = stat.S_IRUSR
+    elif status.st_gid == folder.st_gid:
+        bits = stat.S_IRGRP
+    return folder.st_uid == 0 or bool(status.st_mode & bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What earlier runs have left on a board.
+
+    Attributes:
+        values: to restore.
+        is_known: whether these are all; else a value of the vehicle may be a limited one.
+        trouble: why the file cannot be read; `None` if it can.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    is_known: bool = True
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +136,21 @@ class SavedFile:
         """Of the file."""
         return self.folder / _NAME.format(*self.vehicle)
 
-    def load(self) -> dict[str, float] | None:
-        """Values to restore; `None` if they are of another board, or this one's id is not known."""
-        found = self._read()
-        if self.uid is not None and found is not None:
-            if found.uid not in (None, self.uid):
-                self._put_aside(found)
-            self._come_back()
-            found = self._read()
-        if found is None:
-            return {}
-        return found.values if found.uid in (None, self.uid) else None
+    def load(self) -> Loaded:
+        """What earlier runs have left; not known while this board's id is not, if there is one."""
+        try:
+            found = self._content()
+            if self.uid is not None:
+                if found.uid not in (None, self.uid):
+                    self._put_aside(found)
+                self._come_back()
+                found = self._content()
+        except OSError as error:
+            return Loaded(is_known=False, trouble=f"{self.path.name} cannot be read: {error}")
+        except _DAMAGE as error:
+            return Loaded(is_known=False, trouble=f"{self.path.name} is damaged: {error}")
+        is_known = found.uid in (None, self.uid) and not (found == _Content({}) and self._is_open())
+        return Loaded(found.values if is_known else {}, is_known)
 
     def store(self, values: Mapping[str, float]) -> str | None:
         """Let the file have these values, and without any be none; return what failed."""
@@ -94,7 +168,7 @@ class SavedFile:
         try:
             found = self._content()
         except _DAMAGE:
-            self.path.replace(self.path.with_suffix(".damaged"))
+            self._put_damage_aside()
             found = _Content({})
         if found == content:
             return
@@ -119,40 +193,39 @@ class SavedFile:
         except FileNotFoundError:
             pass
 
-    def _read(self) -> _Content | None:
-        """Content of the file, `None` if it is damaged."""
-        try:
-            return self._content()
-        except (OSError, *_DAMAGE) as error:
-            _log.error("%s cannot be read; check the limits of the vehicle: %s", self.path, error)
-            return None
-
     def _content(self) -> _Content:
         """Content of the file, without values if there is none; raises what its damage raises."""
-        try:
-            return _content_of(json.loads(read_bytes(self.path)), self.most)
-        except FileNotFoundError:
+        if not may_be_there(self.path):
             return _Content({})
+        return _content_of(json.loads(read_bytes(self.path)), self.most)
+
+    def _is_open(self) -> bool:
+        """Whether this may be a board whose values are aside, because its id is not known."""
+        asides = self.folder.glob(_ASIDE.format(*self.vehicle, "*"))
+        return self.uid is None and any(asides)
 
     def _aside(self, uid: str | None) -> Path:
         return self.path.with_name(_ASIDE.format(*self.vehicle, uid))
 
+    def _put_damage_aside(self) -> None:
+        """Rename the file to a name that is free."""
+        endings = ["damaged"] + [f"damaged{number}" for number in range(2, _MOST_DAMAGED + 1)]
+        names = [self.path.with_suffix(f".{ending}") for ending in endings]
+        free = [name for name in names if not may_be_there(name)]
+        if not free:
+            raise ConfigError(f"{self.path} is damaged, as {_MOST_DAMAGED} files before it")
+        self.path.replace(free[0])
+
     def _put_aside(self, found: _Content) -> None:
         aside = self._aside(found.uid)
+        self.path.replace(aside)
         _log.error("limits of another board are not restored here: %s in %s", found.values, aside)
-        try:
-            self.path.replace(aside)
-        except OSError as error:
-            _log.error("%s cannot be moved: %s", self.path, error)
 
     def _come_back(self) -> None:
         """Take up the values of this board, unless the file has newer ones."""
         aside = self._aside(self.uid)
-        try:
-            if aside.exists() and not self.path.exists():
-                aside.replace(self.path)
-        except OSError as error:
-            _log.error("%s cannot be moved: %s", aside, error)
+        if may_be_there(aside) and not may_be_there(self.path):
+            aside.replace(self.path)
 
 
 def _content_of(content: Any, most: Mapping[str, float]) -> _Content:  # noqa: ANN401 - any JSON

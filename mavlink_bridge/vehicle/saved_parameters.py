@@ -8,6 +8,9 @@ An autopilot stores a set parameter over a restart, and the service can be kille
 disk (`saved_file`) before a parameter is changed, and the next start restores them. A file that is
 lost while a limit holds is written again.
 
+A file that cannot be read is no absent one: a value of the vehicle may be a limited one. None is
+read as an original one, and nothing is limited by it, until the file can be read or is gone.
+
 The disk is used by jobs, one at a time, so that no older content replaces a newer one. Until a job
 is done, nothing is known to be saved.
 """
@@ -20,7 +23,7 @@ from typing import TypeVar
 
 from dronebms.core.background_jobs import Run, run_inline
 from mavlink_bridge.protocol.autopilot import Autopilot
-from mavlink_bridge.vehicle.saved_file import SavedFile
+from mavlink_bridge.vehicle.saved_file import Loaded, SavedFile
 
 _RETRY_S = 10.0  # after a failure
 _LOOK_S = 10.0  # for a file that was lost
@@ -28,6 +31,8 @@ _SLOW_S = 3.0  # of a job, until the log and the pilot have it
 _NO_VEHICLE = (None, -1, "")
 _NO_LIMIT = "no reduce: original limits cannot be saved"
 _NOT_SAVED = "reduce: original limits are not saved"
+_UNKNOWN = "original limits unknown: vehicle may be limited"
+_NO_REDUCE = "no reduce: original limits cannot be read"
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -70,6 +75,8 @@ class SavedParameters:
         self._failed_s = -math.inf
         self._trouble: str | None = None  # as logged
         self._text: str | None = None  # last one of this trouble
+        self._unread: str | None = None  # trouble of the file that was to be loaded
+        self._is_refused = False  # a limit that is due
         self._texts: list[str] = []
 
     @property
@@ -89,6 +96,13 @@ class SavedParameters:
         self._work(now_s)
         if self._open is not None and now_s - self._begun_s > _SLOW_S:
             self._note("the disk is too slow")
+
+    def need(self, names: Set[str]) -> None:
+        """Note which limits are due; the pilot gets once why there is none."""
+        is_refused = self._unread is not None and not names <= self.values.keys()
+        if is_refused and not self._is_refused:
+            self._texts.append(_NO_REDUCE)
+        self._is_refused = is_refused
 
     def add(self, values: Mapping[str, float]) -> None:
         """Take original values that were read before the first limit; known ones stay.
@@ -156,6 +170,8 @@ class SavedParameters:
                 _log.error("another vehicle is followed; not restored: %s", self.values)
             self._forget()
         self._file = SavedFile(self._folder, vehicle, uid, self._most)
+        self._failed_s = -math.inf
+        self._unread = None
         self._is_loaded = False
         self.is_known = False
 
@@ -164,6 +180,8 @@ class SavedParameters:
         while self._open is None or self._open(now_s):
             self._open = None
             file = self._file
+            if now_s - self._failed_s < _RETRY_S:
+                return
             if not self._is_loaded:
                 self._begin(file.load, self._take_loaded, now_s)
             elif self._is_due(now_s):
@@ -178,8 +196,6 @@ class SavedParameters:
 
     def _is_due(self, now_s: float) -> bool:
         """Whether the file is to be written, or looked for."""
-        if now_s - self._failed_s < _RETRY_S:
-            return False
         if self.values != self._stored:
             return True
         return bool(self.values) and now_s - self._looked_s >= _LOOK_S
@@ -202,17 +218,21 @@ class SavedParameters:
 
         self._open = taken
 
-    def _take_loaded(self, values: dict[str, float] | None, now_s: float) -> None:
+    def _take_loaded(self, loaded: Loaded, now_s: float) -> None:
         self._note(None)
-        self._is_loaded = True
-        self.is_known = values is not None
-        if values is None:
+        self._note_unread(loaded.trouble)
+        self._is_loaded = loaded.trouble is None
+        self.is_known = loaded.is_known
+        found = dict(loaded.values)
+        self._stored = found
+        if not self._is_loaded:
+            self._failed_s = now_s
+            return
+        if not self.is_known:
             text = (
                 "%s may be of another board: nothing is limited until the id of this one is known"
             )
             _log.warning(text, self._file.path)
-        found = values or {}
-        self._stored = found
         self._looked_s = now_s
         self.loaded.update(found.keys() - self.values.keys())
         self.values = {**found, **self.values}
@@ -227,6 +247,21 @@ class SavedParameters:
         else:
             self._failed_s = now_s
         self._note(trouble)
+
+    def _note_unread(self, trouble: str | None) -> None:
+        """Log a change of the trouble of loading; the pilot gets that there is one."""
+        if trouble is not None and self._unread is None:
+            self._texts.append(_UNKNOWN)
+        if trouble == self._unread:
+            return
+        self._unread = trouble
+        if trouble is None:
+            _log.warning("original vehicle limits can be read again: %s", self._file.path)
+        else:
+            text = (
+                "original vehicle limits unknown: %s; check the vehicle's, then move the file: %s"
+            )
+            _log.error(text, trouble, self._file.path)
 
     def _note(self, trouble: str | None) -> None:
         """Log a change of the trouble; the pilot gets its effect once."""

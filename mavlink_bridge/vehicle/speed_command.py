@@ -60,6 +60,8 @@ SPEEDS = (
     SpeedRow("ArduCopter", "climb_m_s", "climb_m_s", 2, _CLIMB),
     SpeedRow("ArduRover", "speed_m_s", "ground_speed_m_s", 1, _ROVER_GROUND),
 )
+# Of original values.
+SPEEDS_KIND = ("speeds", MappingProxyType(dict.fromkeys([row.by for row in SPEEDS], _MOST_M_S)))
 
 
 @dataclass(slots=True)
@@ -85,8 +87,7 @@ class SpeedCommand:
             run: does the jobs on the disk.
         """
         self._parameters = parameters
-        most = dict.fromkeys([row.by for row in SPEEDS], _MOST_M_S)
-        self._saved = SavedParameters(folder, "speeds", most, run)
+        self._saved = SavedParameters(folder, *SPEEDS_KIND, run)
         self._phases: dict[str, _Phase] = {}
         self._unanswered: tuple[_Phase, float] | None = None  # and the time of its command
         self._texts: list[str] = []
@@ -157,6 +158,7 @@ class SpeedCommand:
             if (speed_m_s := lowest(requests, row.by)) is not None:
                 limits[row.by] = speed_m_s
         self._saved.drop(limits, now_s)
+        self._saved.need(limits.keys())
         rows = [row for row in own if row.by in limits or row.by in self._saved.held]
         if vehicle.mode is None or not rows:
             return []

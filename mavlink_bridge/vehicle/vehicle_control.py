@@ -35,9 +35,10 @@ from mavlink_bridge.protocol.vehicle_classes import (
     vehicle_class,
 )
 from mavlink_bridge.vehicle.command_state import RESTART_SEEN_S, Phase, SentCommand
-from mavlink_bridge.vehicle.parameter_limits import ParameterLimiter
+from mavlink_bridge.vehicle.parameter_limits import LIMITS_KIND, ParameterLimiter
 from mavlink_bridge.vehicle.precedence import Decision, activity, decide
-from mavlink_bridge.vehicle.speed_command import SpeedCommand
+from mavlink_bridge.vehicle.saved_file import UnreadFile, unread_files
+from mavlink_bridge.vehicle.speed_command import SPEEDS_KIND, SpeedCommand
 
 _SUCCESS = (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS)
 # MAV_SEVERITY
@@ -102,8 +103,7 @@ class VehicleControl:
 
     def take_texts(self) -> list[tuple[int, str]]:
         """MAV_SEVERITY and text of each message for the pilot since the last call."""
-        found = [*self._limiter.take_texts(), *self._speeds.take_texts()]
-        texts = self._texts + [(_WARNING, text) for text in dict.fromkeys(found)]
+        texts = self._texts
         self._texts = []
         return texts
 
@@ -176,6 +176,8 @@ class VehicleControl:
                 reduce, autopilot, now_s, vehicle_class=vehicle.vehicle_class, in_flight=in_flight
             )
             messages += self._speeds.step(reduce, autopilot, vehicle, now_s)
+            for text in [*self._limiter.take_texts(), *self._speeds.take_texts()]:
+                self._announce(_WARNING, text, now_s)
             bytewise = autopilot.stack.bytewise_integers
             messages += self.parameters.due(autopilot.system_id, now_s, bytewise=bytewise)
         return messages
@@ -330,6 +332,11 @@ class VehicleControl:
         if sent is None or sent.obeyed or sent.overridden:
             return False
         return now_s - sent.t_s < request.action.retry_s
+
+
+def unread_originals(folder: Path) -> list[UnreadFile]:
+    """Files of original values that a run of the folder's user could not read."""
+    return [*unread_files(folder, dict([LIMITS_KIND, SPEEDS_KIND]))]
 
 
 def _may_be_other(autopilot: Autopilot, vehicle: VehicleState, now_s: float) -> str | None:

@@ -185,6 +185,39 @@ def test_faults_of_earlier_runs_that_the_next_one_cannot_know_are_named(
     assert lines == ([] if reason is None else [text])
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "mode", "reason"),
+    [
+        ("vehicle-3-1-limits.json", '{"MOT_BAT_CURR_MAX": 80}', 0o600, None),
+        ("vehicle-3-1-limits.json", "{", 0o600, "is damaged"),
+        ("vehicle-12-1-speeds.json", '{"MPC_XY_CRUISE": 5}', 0o600, "is damaged"),
+        ("vehicle-3-1-limits-of-00ab.json", "", 0o600, "is damaged"),
+        ("vehicle-3-1-limits.json", "{", 0o000, "cannot be read: no permission"),
+        ("vehicle-3-1-limits.json", None, 0o700, "cannot be read: is a directory"),
+    ],
+)
+def test_original_limits_that_the_next_run_cannot_read_are_named(
+    name: str, content: str | None, mode: int, reason: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "state" / name
+    path.parent.mkdir()
+    path.mkdir() if content is None else path.write_text(content)
+    path.chmod(mode)
+    if path.parent.stat().st_uid == 0:
+        os.chown(path.parent, 1234, 1234)  # the user of the service
+        os.chown(path, 1234, 1234)
+    text = f'[[battery]]\nbus = "sim:survey"\n[state]\ndir = "{path.parent}"\n'
+    findings = machine_findings(validated(Config, text, "x.toml"), SystemClock())
+    assert [one.text.partition(";")[0] for one in findings] == (
+        [] if reason is None else [f"original limits unknown: {name} {reason}"]
+    )
+    move = f"sudo mv --backup=numbered {path} {path}.aside"
+    own = f"sudo chown --reference={path.parent} {path} && sudo chmod u+rw {path}"
+    assert [one.mend for one in findings] == (
+        [] if reason is None else [own if "permission" in reason else move]
+    )
+
+
 def test_the_name_of_a_holder_is_bounded_and_a_pipe_has_none(tmp_path: Path) -> None:
     lock = GaugeLock("/dev/null", 0x0B, "x" * 100_000, tmp_path)
     assert lock_holder("/dev/null", 0x0B, tmp_path) == "x" * 200

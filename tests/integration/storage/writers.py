@@ -258,8 +258,9 @@ def _save_parameters(folder: Path, promise: Promise) -> None:
 
 
 def _saved_parameters(folder: Path) -> set[int]:
-    values = _limits_file(folder).load()
-    if values is None or [*folder.glob("vehicle/*.damaged")]:
+    loaded = _limits_file(folder).load()
+    values = loaded.values
+    if not loaded.is_known or [*folder.glob("vehicle/*.damaged*")]:
         raise WrongStateError("damaged")
     numbers = {int(value) for value in values.values()}
     if len(numbers) > 1 or len(values) not in (0, 9):

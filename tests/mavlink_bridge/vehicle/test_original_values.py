@@ -21,7 +21,7 @@ from mavlink_bridge.vehicle.vehicle_control import VehicleControl
 from tests.disks import files_limited_to
 from tests.mavlink_bridge.fake_vehicle import LIMIT, FakeVehicle, Flight
 from tests.mavlink_bridge.loopback import WAIT_S
-from tests.mavlink_bridge.vehicle.test_saved_parameters import MOST, ONE, OTHER, of_board
+from tests.mavlink_bridge.vehicle.test_saved_parameters import MOST, ONE, OTHER, UNKNOWN, of_board
 from tests.mavlink_bridge.vehicle.test_vehicle_control import less
 
 OWN = {"MOT_BAT_CURR_MAX": 80.0, "MOT_BAT_CURR_TC": 5.0}
@@ -29,6 +29,7 @@ LIMITED = {"MOT_BAT_CURR_MAX": 30.0, "MOT_BAT_CURR_TC": 1.0}
 FILE = "vehicle-3-1-limits.json"
 SPEED_FILE = "vehicle-3-1-speeds.json"
 NO_LIMIT = "no reduce: original limits cannot be saved"
+UNREAD = "no reduce: original limits cannot be read"
 NOT_SAVED = "reduce: original limits are not saved"
 _DRIVER_S = 3.0  # after the last request
 
@@ -135,6 +136,41 @@ def test_a_value_that_the_driver_limits_is_never_read_as_an_original_one(tmp_pat
     flight.fly(5.0)
     assert flight.vehicle.parameters == OWN
     assert not left_behind(tmp_path / "state")
+
+
+@pytest.mark.parametrize("name", [FILE, SPEED_FILE])
+def test_without_the_values_of_a_file_nothing_is_limited_until_the_user_has_moved_it(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("{")
+    vehicle = FakeVehicle(**OWN, WP_SPD=12.0)
+    vehicle.speed_m_s = 12.0
+    flight = flying(tmp_path, vehicle)
+    assert flight.texts().count(UNKNOWN) == 1
+    flight.requests = less(30.0, 3.0)
+    flight.fly(60.0)
+    assert vehicle.parameters["MOT_BAT_CURR_MAX"] == (80.0 if name == FILE else 30.0)
+    assert vehicle.speeds == ([] if name == SPEED_FILE else [(1.0, 3.0)])
+    assert flight.texts().count(UNREAD) == 1
+    assert (tmp_path / name).read_text() == "{"
+    (tmp_path / name).rename(tmp_path / "moved")
+    flight.fly(21.0)
+    assert vehicle.parameters["MOT_BAT_CURR_MAX"] == 30.0
+    assert (1.0, 3.0) in vehicle.speeds
+    flight.requests = ()
+    flight.fly(60.0)
+    assert vehicle.parameters == OWN | {"WP_SPD": 12.0}
+
+
+def test_the_driver_limits_without_the_values_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("{")
+    flight = limited(tmp_path, DrivenVehicle())
+    assert flight.vehicle.parameters == LIMITED
+    assert UNREAD not in flight.texts()
+    flight.requests = ()
+    flight.fly(5.0)
+    assert flight.vehicle.parameters == OWN
+    assert (tmp_path / FILE).read_text() == "{"
 
 
 def test_a_driver_that_stops_is_followed_from_the_values_in_memory(tmp_path: Path) -> None:

@@ -3,18 +3,21 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from mavlink_bridge.protocol.autopilot import Autopilot
+from mavlink_bridge.vehicle import saved_file
 from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
 from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 
 NAME = "vehicle-3-1-limits.json"
 VALUES = {"MOT_BAT_CURR_MAX": 90.0, "MOT_BAT_CURR_TC": 5.0}
+UNKNOWN = "original limits unknown: vehicle may be limited"
 MOST = {"MOT_BAT_CURR_MAX": 1000.0, "MOT_BAT_CURR_TC": 60.0}
 
 
@@ -84,18 +87,112 @@ def test_every_format_is_read(tmp_path: Path, autopilot: Autopilot, content: obj
         "\x00", "[" * 100_000, '{"A": 1' + "0" * 400 + "}",
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_logged_and_left(
+def test_a_damaged_file_leaves_the_original_values_unknown_until_it_is_moved(
     tmp_path: Path, autopilot: Autopilot, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / NAME).write_text(content)
     saved = loaded(tmp_path, autopilot)
+    for now_s in (0.0, 10.0, 20.0):
+        saved.step(autopilot, now_s)
+        assert not saves(saved, VALUES, now_s)  # limits of the earlier run, perhaps
     assert saved.values == {}
-    assert f"{NAME} cannot be read; check the limits of the vehicle" in caplog.text
+    assert saved.is_settled
+    assert caplog.text.count(f"original vehicle limits unknown: {NAME} is damaged") == 1
+    assert saved.take_texts() == [UNKNOWN]
     assert (tmp_path / NAME).read_text() == content
-    # New values do not replace it.
-    assert saves(saved, VALUES)
-    assert (tmp_path / NAME).with_suffix(".damaged").read_text() == content
+    (tmp_path / NAME).rename(tmp_path / "moved")
+    saved.step(autopilot, 29.0)
+    assert not saves(saved, VALUES, 29.0)
+    saved.step(autopilot, 30.0)
+    assert "original vehicle limits can be read again" in caplog.text
+    assert saves(saved, VALUES, 30.0)
     assert loaded(tmp_path, autopilot).values == VALUES
+
+
+def test_a_file_that_cannot_be_read_is_no_absent_one(
+    tmp_path: Path, autopilot: Autopilot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert saves(loaded(tmp_path, autopilot), VALUES)
+    for trouble in (errno.EIO, errno.EACCES, errno.EMFILE):
+
+        def failing(_: Path, number: int = trouble) -> bytes:
+            raise OSError(number, "failed")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(saved_file, "read_bytes", failing)
+            saved = loaded(tmp_path, autopilot)
+            assert not saves(saved, {"MOT_BAT_CURR_MAX": 30.0})
+            assert saved.take_texts() == [UNKNOWN]
+        saved.step(autopilot, 10.0)  # the disk has recovered
+        assert saved.values == VALUES
+
+
+def test_a_file_is_judged_for_the_user_who_has_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / NAME
+    path.write_text("{")
+    cases = [
+        # owner and group of the file, its mode, owner of the folder, whether that may read it
+        (1, 1, 0o600, 1, True), (1, 1, 0o000, 1, False), (2, 1, 0o640, 1, True),
+        (2, 1, 0o600, 1, False), (2, 2, 0o644, 1, True), (2, 2, 0o640, 1, False),
+        (2, 2, 0o600, 0, True),
+    ]  # fmt: skip
+    for owner, group, mode, folder_owner, reads in cases:
+        found = {path: (mode, owner, group), tmp_path: (0o40700, folder_owner, 1)}
+
+        def status(of: Path, found: dict[Path, tuple[int, int, int]] = found) -> os.stat_result:
+            mode, owner, group = found[of]
+            return os.stat_result((mode, 0, 0, 1, owner, group, 0, 0, 0, 0))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "stat", status)
+            (unread,) = saved_file.unread_files(tmp_path, {"limits": MOST})
+        assert unread.is_denied is not reads
+
+
+@pytest.mark.parametrize(
+    ("number", "reasons"),
+    [
+        (errno.EIO, [f"{NAME} cannot be read: failed"]),
+        (errno.ENOENT, []),  # gone meanwhile
+        (errno.EACCES, []),  # for the service alone
+    ],
+)
+def test_a_file_that_the_disk_does_not_give_is_named_and_an_absent_one_is_not(
+    number: int, reasons: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Path) -> bytes:
+        raise OSError(number, "failed")
+
+    (tmp_path / NAME).write_text("{")
+    monkeypatch.setattr(saved_file, "read_bytes", failing)
+    files = saved_file.unread_files(tmp_path, {"limits": MOST})
+    assert [file.reason for file in files] == reasons
+
+
+def test_files_that_are_damaged_while_their_values_are_in_memory_are_put_aside_each(
+    tmp_path: Path, autopilot: Autopilot
+) -> None:
+    saved = loaded(tmp_path, autopilot)
+    assert saves(saved, VALUES)
+    for number in range(12):
+        (tmp_path / NAME).write_text(f"{{{number}")
+        saved.step(autopilot, 11.0 * (number + 1))
+    aside = [path.read_text() for path in sorted(tmp_path.glob("*.damaged*"))]
+    assert aside == [f"{{{number}" for number in range(9)]
+    assert (tmp_path / NAME).read_text() == "{11"  # it is left: no name is free
+    assert saved.take_texts() == ["reduce: original limits are not saved"]
+    assert saved.values == VALUES
+
+
+def test_a_board_whose_id_is_unknown_may_be_one_whose_values_are_aside(tmp_path: Path) -> None:
+    assert saves(loaded(tmp_path, of_board(ONE)), VALUES)
+    assert loaded(tmp_path, of_board(OTHER)).is_known
+    saved = loaded(tmp_path, of_board(None))
+    assert not saves(saved, {"MOT_BAT_CURR_MAX": 30.0})
+    saved.step(of_board(ONE), 1.0)
+    assert saved.values == VALUES
 
 
 def test_the_values_of_another_vehicle_are_not_loaded(tmp_path: Path, autopilot: Autopilot) -> None:
@@ -205,19 +302,24 @@ def test_an_id_that_is_none_is_damage(
 ) -> None:
     content = {"format": 1, "values": VALUES, "uid": uid}
     (tmp_path / NAME).write_text(json.dumps(content))
-    assert loaded(tmp_path, autopilot).values == {}
-    assert "cannot be read" in caplog.text
+    assert not loaded(tmp_path, autopilot).is_known
+    assert f"{NAME} is damaged: no unique id" in caplog.text
 
 
 def test_a_disk_that_fails_while_a_board_is_identified_stops_no_step(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(_: Path) -> bool:
+    def failing(_: Path, __: Path) -> Path:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(Path, "exists", failing)
-    assert loaded(tmp_path, of_board(ONE)).values == {}
-    assert "cannot be moved: [Errno 5] Input/output error" in caplog.text
+    (tmp_path / f"vehicle-3-1-limits-of-{ONE:016x}.json").write_text(json.dumps(VALUES))
+    monkeypatch.setattr(Path, "replace", failing)
+    saved = loaded(tmp_path, of_board(ONE))
+    assert not saves(saved, {"MOT_BAT_CURR_MAX": 30.0})
+    assert "cannot be read: [Errno 5] Input/output error" in caplog.text
+    monkeypatch.undo()
+    saved.step(of_board(ONE), 10.0)
+    assert saved.values == VALUES
 
 
 def test_a_file_that_cannot_be_put_aside_is_not_used(
@@ -228,5 +330,5 @@ def test_a_file_that_cannot_be_put_aside_is_not_used(
     saved = loaded(tmp_path, of_board(OTHER))
     assert saved.values == {}
     assert not saves(saved, {"MOT_BAT_CURR_MAX": 7.0})
-    assert "cannot be moved" in caplog.text
+    assert "cannot be read: [Errno 21] Is a directory" in caplog.text
     assert loaded(tmp_path, of_board(ONE)).values == VALUES
