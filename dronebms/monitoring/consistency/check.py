@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from dronebms.core.pack_data import PackData
 from dronebms.core.resolution import FINE, Resolution
-from dronebms.monitoring.consistency.currents import CurrentSample, CurrentState, Evidence, Wrong
+from dronebms.monitoring.consistency.current_response import CurrentSample, Evidence
+from dronebms.monitoring.consistency.currents import CurrentState, Wrong
 from dronebms.monitoring.consistency.voltage_samples import VoltageSample
 from dronebms.monitoring.consistency.voltages import Fault, VoltageState
 from smartbattery.registers import STATUS_INITIALIZED
