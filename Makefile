@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Modules that read a gauge, protect a pack or send bytes to a flight controller: a test for every branch.
 BRIDGE := --cov=mavlink_bridge.vehicle $(foreach module,messages battery_info_message parameters flight_modes flight_stacks mode_changes codec second_autopilot,--cov=mavlink_bridge.protocol.$(module)) --cov=mavlink_bridge.bridge --cov=mavlink_bridge.components
-COVERED := --cov=smartbattery --cov=dronebms.protection.alarms --cov=dronebms.protection.limits --cov=dronebms.protection.quantities --cov=dronebms.protection.quantity_values --cov=dronebms.protection.current_history \
+COVERED := --cov=smartbattery --cov=dronebms.protection.alarms --cov=dronebms.protection.limit_state --cov=dronebms.protection.limits --cov=dronebms.protection.quantities --cov=dronebms.protection.quantity_values --cov=dronebms.protection.current_history \
 	--cov=dronebms.protection.time_to_trip --cov=dronebms.protection.current_governor --cov=dronebms.protection.actions $(BRIDGE) \
 	--cov-branch --cov-report= --cov-fail-under=100
 # The rooms of these modules test every branch by themselves; the trace makes tests half as fast.

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limit evaluation of one pack: debounce, trip, latch and clear.
+"""Limit evaluation of one pack, and the status that follows from it.
 
 Each limit trips after its hold time and a number of fresh readings and clears after its clear time.
 An unknown quantity neither trips nor clears, and time in which it is unknown is no part of a hold
-or clear time; silence of the gauge is a limit of its own. A latched
-limit clears when the quantity has recovered while the vehicle is disarmed, or with another pack.
-Evaluation has no effect on the vehicle; `dronebms.protection.actions` has.
+or clear time; silence of the gauge is a limit of its own. A latched limit clears when the quantity
+has recovered while the vehicle is disarmed, or with another pack. Evaluation has no effect on the
+vehicle; `dronebms.protection.actions` has.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from math import inf
 from operator import or_
 from typing import ClassVar, NamedTuple
 
-from dronebms.core.pack_data import SINGLE_READING_S, PackData
+from dronebms.core.pack_data import PackData
 from dronebms.core.pack_identity import is_same_pack
 from dronebms.core.report import Estimate, Event, Severity, Status, SupplyStatus
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE, VehicleState
@@ -26,6 +26,7 @@ from dronebms.protection.current_governor import (
     allowed_current,
     caps_of,
 )
+from dronebms.protection.limit_state import LimitRow, LimitState, QuantityLimits
 from dronebms.protection.limits import Limit
 from dronebms.protection.quantities import Quantities, QuantitiesState
 from dronebms.protection.quantity_values import (
@@ -39,33 +40,6 @@ from dronebms.protection.quantity_values import (
 from dronebms.protection.time_to_trip import TimeToTrip, TimeToTripState
 from smartbattery.snapshot import Snapshot
 from smartbattery.values import changed
-
-# The reading whose age decides whether a quantity is fresh; for all others the voltage.
-_READING: Mapping[QuantityName, str] = {
-    "temperature_degc": "temperature_degc",
-    "charging_degc": "temperature_degc",
-    "warming_k": "temperature_degc",
-    "fet_degc": "fet_degc",
-    "stop_alarm": "status_raw",
-    "hot_alarm": "status_raw",
-    "alerts": "alert_raw",
-    "tripped": "safety_raw",
-    "charge_tripped": "safety_raw",
-    "failed": "failure_raw",
-    "charge_a": "current_a",
-}
-_SLACK_S = 5e-7  # sums of steps are not exact
-
-
-@dataclass(frozen=True, slots=True)
-class LimitState:
-    """State of one limit; times in seconds of the loop's clock."""
-
-    active: bool = False
-    since_s: float | None = None  # of the condition that would change `active`
-    readings: int = 0  # fresh ones since then
-    last_reading: tuple[float, float] | None = None  # the newest of them: time, value
-    latched: bool = False  # does not clear in flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,102 +64,6 @@ class _Governed(NamedTuple):
     share_a: float | None  # the same by the supply's
     asked_a: float | None
     asked_by: str | None  # id of the limit that binds
-
-
-@dataclass(slots=True)
-class _Row:
-    """A limit and its state."""
-
-    limit: Limit
-    state: LimitState = LimitState()
-
-    @property
-    def busy(self) -> bool:
-        """Whether the limit is tripped or exceeded."""
-        return self.state.active or self.state.since_s is not None
-
-    def update(
-        self, value: float | NotApplicable, now_s: float, read_s: float, *, disarmed: bool
-    ) -> bool:
-        """Evaluate a value; True if the limit has tripped or cleared."""
-        limit = self.limit
-        state = self.state
-        if state.active:
-            met = limit.recovered(value) and (disarmed or not state.latched)
-        else:
-            met = limit.beyond(value)
-        if not met:
-            if state.since_s is not None:
-                self.state = changed(state, since_s=None)
-            return False
-        if state.since_s is None:
-            since_s = now_s
-            readings = 0
-            last = None
-        else:
-            since_s = state.since_s
-            readings = state.readings
-            last = state.last_reading
-        # A gauge that measures once a second and is polled at 10 Hz gives one reading in it.
-        if value is not NOT_APPLICABLE and (
-            last is None
-            or (read_s > last[0] and (value != last[1] or read_s - last[0] >= SINGLE_READING_S))
-        ):
-            readings += 1
-            last = (read_s, value)
-        self.state = changed(state, since_s=since_s, readings=readings, last_reading=last)
-        hold_s = limit.clear_s if state.active else limit.hold_s
-        enough = state.active or readings >= limit.readings
-        if not enough or now_s - since_s < hold_s - _SLACK_S:
-            return False
-        self.state = LimitState(
-            active=not state.active,
-            readings=readings,
-            last_reading=last,
-            latched=limit.latch and not state.active,
-        )
-        return True
-
-    def pause(self, dt_s: float) -> None:
-        """A step in which the quantity is unknown: it is evidence of nothing."""
-        if self.state.since_s is not None:
-            self.state = changed(self.state, since_s=self.state.since_s + dt_s)
-
-    def remaining_s(self, now_s: float) -> float:
-        """Rest of the hold time, infinite while the limit is not exceeded."""
-        if self.state.since_s is None:
-            return inf
-        return max(self.limit.hold_s - (now_s - self.state.since_s), 0.0)
-
-
-class _Group:
-    """The rows of one quantity.
-
-    Between `above` and `below` no row trips: mostly one comparison shows that nothing changes.
-    """
-
-    def __init__(self, quantity: QuantityName, rows: list[_Row]) -> None:
-        self.rows = rows
-        self.reading = _READING.get(quantity, "voltage_v")
-        limits = [row.limit for row in rows]
-        self.above = max((x.trip for x in limits if not x.rising), default=-inf)
-        self.below = min((x.trip for x in limits if x.rising), default=inf)
-        self.busy = any(row.busy for row in rows)
-
-    def pause(self, dt_s: float) -> None:
-        """A step in which the quantity is unknown."""
-        for row in self.rows:
-            row.pause(dt_s)
-
-    def update(
-        self, value: float | NotApplicable, snapshot: Snapshot, *, disarmed: bool
-    ) -> list[_Row]:
-        """Evaluate a value; the rows that have tripped or cleared."""
-        now_s = snapshot.t_s
-        read_s = snapshot.read_at_s.get(self.reading, now_s)
-        changed = [row for row in self.rows if row.update(value, now_s, read_s, disarmed=disarmed)]
-        self.busy = any(row.busy for row in self.rows)
-        return changed
 
 
 class Alarms:
@@ -218,13 +96,15 @@ class Alarms:
 
     def _set_table(self, limits: tuple[Limit, ...], states: Mapping[str, LimitState]) -> None:
         self._rows = {
-            limit.limit_id: _Row(limit, states.get(limit.limit_id, LimitState()))
+            limit.limit_id: LimitRow(limit, states.get(limit.limit_id, LimitState()))
             for limit in limits
         }
-        by_quantity: dict[QuantityName, list[_Row]] = {}
+        by_quantity: dict[QuantityName, list[LimitRow]] = {}
         for row in self._rows.values():
             by_quantity.setdefault(row.limit.quantity, []).append(row)
-        self._groups = {quantity: _Group(quantity, rows) for quantity, rows in by_quantity.items()}
+        self._groups = {
+            quantity: QuantityLimits(quantity, rows) for quantity, rows in by_quantity.items()
+        }
         self._labels = {limit.limit_id: limit.label for limit in limits}
         self._longest_hold_s = longest_hold_s(limits)
         self._caps = caps_of(limits, self._quantities.pack_data)
@@ -267,7 +147,7 @@ class Alarms:
             if row is not None and row.limit.latch:
                 row.state = LimitState(active=True, latched=True)
         for group in self._groups.values():
-            group.busy = any(row.busy for row in group.rows)
+            group.note_busy()
 
     def resume(self) -> None:
         """Continue after an absence of the loop: trends and the preflight check start again."""
@@ -380,7 +260,7 @@ class Alarms:
             if values.get(row.limit.quantity) is None:
                 row.state = LimitState()
         for group in self._groups.values():
-            group.busy = any(row.busy for row in group.rows)
+            group.note_busy()
 
     def _events(self, values: Values, snapshot: Snapshot, *, disarmed: bool) -> tuple[Event, ...]:
         """Evaluate the quantities that are known; the limits that have tripped or cleared."""
@@ -408,7 +288,7 @@ def _limp_margin_a(values: Values, estimate: Estimate, share_a: float | None) ->
     return given_a - share_a if (number(load_a) or 0.0) > 0.0 else NOT_APPLICABLE
 
 
-def _event(row: _Row, value: float | NotApplicable, snapshot: Snapshot, reason: str) -> Event:
+def _event(row: LimitRow, value: float | NotApplicable, snapshot: Snapshot, reason: str) -> Event:
     limit = row.limit
     tripped = row.state.active
     # The value may be the mean of unknown cells, or in dispute: it is then of no cell by number.

@@ -327,4 +327,4 @@ def test_a_fault_bit_is_mavlinks(bit: int, fault: int) -> None:
 
 
 def test_nothing_but_the_row_of_an_alarm_changes_after_it_was_made() -> None:
-    assert mutable_classes("dronebms.protection") == {"_Row"}
+    assert mutable_classes("dronebms.protection") == {"LimitRow"}
