@@ -28,8 +28,8 @@ from time import monotonic, sleep
 
 from pymavlink.dialects.v20 import common as mavlink
 
+import dronebms.service.outputs.vehicle_bridge
 import dronebms.service.service
-import dronebms.service.vehicle_bridge
 from benchmarks.reference import machine
 from benchmarks.remote_packs import run, serve
 from benchmarks.service import ground_station
@@ -110,7 +110,7 @@ def child(folder: Path, arguments: Sequence[str]) -> None:
         return Loop(clock, begun, *rest)  # type: ignore[arg-type]  # the rest as it was given
 
     vars(dronebms.service.service)["Loop"] = timed
-    vars(dronebms.service.vehicle_bridge)["BridgeOptions"] = partial(
+    vars(dronebms.service.outputs.vehicle_bridge)["BridgeOptions"] = partial(
         BridgeOptions, rate_hz=_EVERY_STEP_HZ
     )
     run(folder, arguments)

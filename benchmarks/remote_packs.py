@@ -55,10 +55,12 @@ def _answer(ears: socket.socket, bus: Bus) -> None:
 def run(served: Path, arguments: Sequence[str]) -> int:
     """Run a command on the buses that are served in a folder; return its exit code."""
     start_quickly()  # before what `main` would load after it
-    import dronebms.service.sources  # noqa: PLC0415 - see above
+    import dronebms.service.sources.battery_sources  # noqa: PLC0415 - see above
 
     # Instead of the adapter of the kernel.
-    vars(dronebms.service.sources)["LinuxBus"] = lambda path, _recover: SocketBus(served, path)
+    vars(dronebms.service.sources.battery_sources)["LinuxBus"] = lambda path, _recover: SocketBus(
+        served, path
+    )
     return main(arguments)
 
 

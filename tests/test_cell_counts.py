@@ -13,7 +13,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.recording.records import Shown, record_of, text_of
-from dronebms.service.battery_config import BatteryConfig
+from dronebms.service.config.battery_config import BatteryConfig
 from dronebms.telemetry import json_line
 from dronebms.telemetry.openmetrics import _samples
 from dronebms.terminal.layout import View, render

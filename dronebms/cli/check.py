@@ -21,8 +21,8 @@ from dronebms.protection.actions import explain
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.protection.limits import changed_limits, default_limits
 from dronebms.service.config import Config, read_config
-from dronebms.service.gauge_packages import package_of
 from dronebms.service.installation import refuse_unusable
+from dronebms.service.sources.gauge_packages import package_of
 from mavlink_bridge.protocol.config import VEHICLE
 from mavlink_bridge.vehicle.parameter_check import VehicleUse, check_vehicle
 

@@ -29,10 +29,10 @@ from dronebms.core.disk import real_path
 from dronebms.core.report import ActionKind
 from dronebms.core.service_defaults import STATE_DIR, STATUS_SOCKET
 from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
-from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.checkpoint import CHECKPOINT, unread_reason
 from dronebms.service.config import Config
-from dronebms.service.gauge_packages import trouble_of
+from dronebms.service.config.battery_config import BatteryConfig
+from dronebms.service.sources.gauge_packages import trouble_of
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
 from mavlink_bridge.protocol.transports import Address
 from mavlink_bridge.vehicle import unread_originals

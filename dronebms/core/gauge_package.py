@@ -6,6 +6,7 @@ serves `bus = "jbd:/dev/ttyUSB0"`. It refers to a module, or an object, that is 
 docs/gauges.md has the steps; `sim.source_contract` checks a gauge.
 """
 
+from importlib import metadata
 from typing import Protocol
 
 from smartbattery.snapshot import Snapshot
@@ -50,3 +51,14 @@ class GaugePackage(Protocol):
     def trouble_of(self, bus: str) -> tuple[str, str] | None:
         """What will not work on this machine now, and the line that mends it; opens nothing."""
         ...
+
+
+def scheme_of(bus: str) -> str:
+    """Scheme of a bus; "" without one."""
+    scheme, colon, _ = bus.partition(":")
+    return scheme if colon else ""
+
+
+def schemes() -> list[str]:
+    """Schemes of the installed packages; none of them is imported."""
+    return sorted({entry.name for entry in metadata.entry_points(group=GAUGES)})

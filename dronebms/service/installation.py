@@ -5,8 +5,8 @@ from pathlib import Path
 
 from dronebms.service.can_buses import can_bus_class
 from dronebms.service.config import Config
-from dronebms.service.gauge_packages import refuse_package
-from dronebms.service.outputs import metrics_exporter, mqtt_publisher
+from dronebms.service.outputs.output_sinks import metrics_exporter, mqtt_publisher
+from dronebms.service.sources.gauge_packages import refuse_package
 from mavlink_bridge.protocol.codec import read_key
 
 

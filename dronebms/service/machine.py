@@ -10,11 +10,11 @@ from typing import Protocol
 from dronebms.core.clock import Clock
 from dronebms.core.errors import InUseError
 from dronebms.recording.gauge_tap import OnPoll, OnSnapshot
-from dronebms.service.battery_config import BatteryConfig
-from dronebms.service.bus_threads import PolledSource
 from dronebms.service.can_buses import CanBuses
-from dronebms.service.can_packs import can_packs_of
-from dronebms.service.sources import gauges_of, log_battery, packages_of
+from dronebms.service.config.battery_config import BatteryConfig
+from dronebms.service.sources.battery_sources import gauges_of, log_battery, packages_of
+from dronebms.service.sources.bus_threads import PolledSource
+from dronebms.service.sources.can_packs import can_packs_of
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.protocol.link import Link, open_link
 from smartbattery.device_lock import GaugeLock

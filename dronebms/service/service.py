@@ -27,9 +27,9 @@ from dronebms.service.checkpoint import CHECKPOINT, BackgroundCheckpoint, Checkp
 from dronebms.service.config import Config, read_config
 from dronebms.service.config_reload import ConfigReading, apply_reload
 from dronebms.service.installation import refuse_unusable
-from dronebms.service.link_log import LinkLog
 from dronebms.service.machine import THIS_MACHINE, Machine, Wiring
-from dronebms.service.outputs import (
+from dronebms.service.outputs.link_log import LinkLog
+from dronebms.service.outputs.output_sinks import (
     charger_of,
     dronecan_of,
     log_events,
@@ -39,11 +39,11 @@ from dronebms.service.outputs import (
     recorder_of,
     status_server_of,
 )
-from dronebms.service.preflight_log import PreflightLog
+from dronebms.service.outputs.preflight_log import PreflightLog
+from dronebms.service.outputs.vehicle_bridge import bridge_of
 from dronebms.service.signals import Signals
-from dronebms.service.sources import monitors_of
+from dronebms.service.sources.battery_sources import monitors_of
 from dronebms.service.systemd_notify import Notifier
-from dronebms.service.vehicle_bridge import bridge_of
 from mavlink_bridge.bridge import BridgeState
 from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.vehicle_control import VehicleControl

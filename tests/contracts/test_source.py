@@ -18,7 +18,7 @@ from dronebms.dronecan.frames import CanFrame
 from dronebms.flightlogs import FlightOptions, FlightSource, read_csv_log
 from dronebms.recording.gauge_tap import PlayedGauge, SteppedGauge, TappedGauge, TappedSource
 from dronebms.recording.records import Recorded
-from dronebms.service.bus_threads import BusThread, PolledGauge
+from dronebms.service.sources.bus_threads import BusThread, PolledGauge
 from mavlink_bridge.protocol.vehicle_battery import SentReports, VehicleBattery
 from sim.emulator.world import World, open_virtual
 from sim.source_contract import ContractError, check_silence, check_snapshot, check_snapshots

@@ -17,7 +17,7 @@ from docs_build.schema import configuration_schema
 from dronebms.cli.options import PAGES
 from dronebms.flightlogs.flight_log import BATTERY_COLUMNS, VEHICLE_COLUMNS
 from dronebms.protection.limits import every_limit
-from dronebms.service.battery_config import BatteryConfig
+from dronebms.service.config.battery_config import BatteryConfig
 from dronebms.telemetry.config import MqttConfig
 from dronebms.telemetry.json_line import KEYS
 

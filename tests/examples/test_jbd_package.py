@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from dronebms.core.gauge_package import schemes
 from dronebms.service.config import read_config
-from dronebms.service.gauge_packages import package_of, schemes, trouble_of
 from dronebms.service.installation import refuse_unusable
+from dronebms.service.sources.gauge_packages import package_of, trouble_of
 from tests.cli.test_run import COMMAND, Ground, service, stopped
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from dronebms.protection.alarms import Alarms
 from dronebms.protection.limits import default_limits
 from dronebms.service.config import read_config
 from dronebms.service.external_program import ChargerHook
-from dronebms.service.preflight_log import PreflightLog
+from dronebms.service.outputs.preflight_log import PreflightLog
 from dronebms.telemetry.json_line import line
 from mavlink_bridge.vehicle.arming_check import ArmingCheck
 from smartbattery.snapshot import NO_GAUGE, Identity, Snapshot

@@ -42,7 +42,7 @@ from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.reading import read_records
 from dronebms.recording.recorder import Recorder, SingleFile
 from dronebms.recording.records import Recorded, Start, text_of
-from dronebms.service.bus_threads import PolledGauge
+from dronebms.service.sources.bus_threads import PolledGauge
 from dronebms.telemetry.status_socket import read_status
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault

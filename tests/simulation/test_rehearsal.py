@@ -13,8 +13,8 @@ from dronebms.core.errors import ConfigError
 from dronebms.core.report import Report
 from dronebms.core.toml_schema import validated
 from dronebms.flightlogs import FlightOptions
-from dronebms.service.battery_config import BatteryConfig
 from dronebms.service.config import Config
+from dronebms.service.config.battery_config import BatteryConfig
 from dronebms.simulation.simulated_flight import SimOptions
 from dronebms.simulation.sitl import Sitl
 from dronebms.simulation.sitl.rehearsal import left_out, rehearsed, scenario_of

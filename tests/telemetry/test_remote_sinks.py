@@ -29,7 +29,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
-from dronebms.service.outputs import metrics_of, mqtt_of
+from dronebms.service.outputs.output_sinks import metrics_of, mqtt_of
 from dronebms.telemetry import mqtt as mqtt_module
 from dronebms.telemetry import openmetrics
 from dronebms.telemetry.config import MetricsConfig, MqttConfig

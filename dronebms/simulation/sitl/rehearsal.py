@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from dronebms.core.errors import ConfigError
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
-from dronebms.service.battery_config import BatteryConfig
-from dronebms.service.config import Config, StateConfig
+from dronebms.service.config.battery_config import BatteryConfig
+from dronebms.service.config.service_config import Config, StateConfig
 from dronebms.service.machine import Wiring
 from dronebms.simulation.simulated_flight import DEFAULT_FLIGHT
 from mavlink_bridge.protocol.config import MavlinkConfig

@@ -23,12 +23,12 @@ from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import PackHistory
 from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.recording.gauge_tap import TappedSource
-from dronebms.service.battery_config import BatteryConfig, by_adapter
-from dronebms.service.can_packs import can_packs_of
 from dronebms.service.config import Config
+from dronebms.service.config.battery_config import BatteryConfig, by_adapter
 from dronebms.service.installation import refuse_unusable
 from dronebms.service.machine import Wiring
 from dronebms.service.service import Service
+from dronebms.service.sources.can_packs import can_packs_of
 from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from dronebms.telemetry import json_line
 from sim.emulator.world import World, open_virtual

@@ -9,10 +9,10 @@ from dronebms.core.clock import Clock
 from dronebms.core.service_defaults import PERIOD_S
 from dronebms.protection.current_governor import limp_home_notes
 from dronebms.recording.gauge_tap import OnPoll, OnSnapshot, TappedGauge, TappedSource
-from dronebms.service.battery_config import BatteryConfig, by_adapter
-from dronebms.service.bus_threads import BusThread, PolledGauge
+from dronebms.service.config.battery_config import BatteryConfig, by_adapter
 from dronebms.service.external_program import UserProgram
-from dronebms.service.gauge_packages import PackageBattery, open_gauge, package_of
+from dronebms.service.sources.bus_threads import BusThread, PolledGauge
+from dronebms.service.sources.gauge_packages import PackageBattery, open_gauge, package_of
 from mavlink_bridge.bridge import Bridge
 from smartbattery.bus import Bus
 from smartbattery.linux_bus import LinuxBus, no_recovery

@@ -21,7 +21,7 @@ from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import TelemetryLinkState, VehicleState
 from dronebms.service.config import Config
 from dronebms.service.config_reload import apply_reload
-from dronebms.service.link_log import LinkLog
+from dronebms.service.outputs.link_log import LinkLog
 from dronebms.service.service import Service
 from dronebms.telemetry import json_line
 from tests.mavlink_bridge.autopilot import FakeAutopilot

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dronebms.core.chemistry import chemistry_of
 from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError, LinkError
+from dronebms.core.gauge_package import scheme_of, schemes
 from dronebms.core.known_cells import known_cell
 from dronebms.core.pack_data import PackData
 from dronebms.core.plausible_range import (
@@ -36,7 +37,6 @@ from dronebms.core.toml_schema import (
 from dronebms.dronecan import battery_address
 from dronebms.dronecan.battery_address import BatteryAddress, CanPack, parse_battery
 from dronebms.dronecan.battery_messages import BATTERY_CONTINUOUS, BATTERY_INFO, CBAT
-from dronebms.service.gauge_packages import scheme_of, schemes
 from mavlink_bridge.protocol.vehicle_battery import LAST_MONITOR
 from mavlink_bridge.vehicle.battery_id import LAST_ID
 from mavlink_bridge.vehicle.battery_reset import LAST_MONITOR as LAST_RESET

@@ -141,7 +141,7 @@ def test_the_defaults_of_every_chemistry_and_usual_changes_are_accepted(chemistr
 
 
 def test_shipped_and_documented_configurations_are_accepted() -> None:
-    shipped = Path(__file__).parents[2] / "packaging/dronebms.toml"
+    shipped = Path(__file__).parents[3] / "packaging/dronebms.toml"
     text = shipped.read_text(encoding="utf-8")
     validated(Config, text, "x.toml")
     whole = "\n".join(

@@ -13,9 +13,15 @@ from math import isfinite
 from typing import Any, cast
 
 from dronebms.core.errors import ConfigError
-from dronebms.core.gauge_package import GAUGE_INTERFACE, GAUGES, GaugePackage, PackageGauge
+from dronebms.core.gauge_package import (
+    GAUGE_INTERFACE,
+    GAUGES,
+    GaugePackage,
+    PackageGauge,
+    scheme_of,
+)
 from dronebms.core.number_format import printable
-from dronebms.service.bus_threads import NewestPoll
+from dronebms.service.sources.bus_threads import NewestPoll
 from smartbattery.registers import CELLS, CURRENT, TEMPERATURE, WORDS
 from smartbattery.snapshot import (
     CELL_FIELDS,
@@ -42,17 +48,6 @@ class InstalledPackage:
     scheme: str
     name: str  # of its distribution, with the version
     package: GaugePackage
-
-
-def scheme_of(bus: str) -> str:
-    """Scheme of a bus; "" without one."""
-    scheme, colon, _ = bus.partition(":")
-    return scheme if colon else ""
-
-
-def schemes() -> list[str]:
-    """Schemes of the installed packages; none of them is imported."""
-    return sorted({entry.name for entry in metadata.entry_points(group=GAUGES)})
 
 
 def package_of(bus: str) -> InstalledPackage:

@@ -12,7 +12,7 @@ import pytest
 
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.recording.gauge_tap import TappedGauge
-from dronebms.service.bus_threads import BusThread, PolledGauge, next_round_s
+from dronebms.service.sources.bus_threads import BusThread, PolledGauge, next_round_s
 from sim.emulator.world import open_virtual
 from smartbattery.bus import Bus
 from smartbattery.bus_trace import Transfer

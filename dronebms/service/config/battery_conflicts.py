@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from dronebms.service.battery_config import BatteryConfig
+from dronebms.service.config.battery_config import BatteryConfig
 from mavlink_bridge.protocol.config import MavlinkConfig
 from mavlink_bridge.vehicle.battery_id import LAST_ID
 

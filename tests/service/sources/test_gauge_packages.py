@@ -20,20 +20,20 @@ from hypothesis import strategies as st
 
 from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
+from dronebms.core.gauge_package import schemes
 from dronebms.recording.records import Shown, record_of, text_of
 from dronebms.service.can_buses import CanBuses
 from dronebms.service.config import Config, read_config
-from dronebms.service.gauge_packages import (
+from dronebms.service.installation import refuse_unusable
+from dronebms.service.machine import Wiring
+from dronebms.service.sources.battery_sources import packages_of
+from dronebms.service.sources.gauge_packages import (
     PackageBattery,
     checked,
     package_of,
     refuse_package,
-    schemes,
     trouble_of,
 )
-from dronebms.service.installation import refuse_unusable
-from dronebms.service.machine import Wiring
-from dronebms.service.sources import packages_of
 from dronebms.simulation.sitl.rehearsal import VirtualMachine
 from mavlink_bridge.protocol.link import open_link
 from sim.emulator.world import open_virtual
@@ -41,7 +41,7 @@ from sim.source_contract import check_silence, check_snapshot, check_snapshots
 from smartbattery.snapshot import Identity, Snapshot
 from tests.gauge_packages import SOUND, install
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAME = "gauges 1.2"
 READ = dict.fromkeys(("voltage_v", "current_a", "cell1_v", "soc_pct"), 10.0)
 SEEN = Snapshot(10.0, voltage_v=24.0, current_a=3.0, cells_v=(4.0, None), read_at_s=READ)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dronebms.service.config import Config
-from dronebms.service.vehicle_bridge import bridge_of
+from dronebms.service.outputs.vehicle_bridge import bridge_of
 from tests.mavlink_bridge.fake_vehicle import FakeVehicle
 from tests.mavlink_bridge.reports import a_report
 

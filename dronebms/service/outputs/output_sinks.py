@@ -25,7 +25,7 @@ from dronebms.recording.archive import Bounds, Folder
 from dronebms.recording.recorder import Recorder
 from dronebms.recording.records import Start
 from dronebms.service.can_buses import CanBuses
-from dronebms.service.config import (
+from dronebms.service.config.service_config import (
     ChargerConfig,
     Config,
     RecordingConfig,
@@ -33,7 +33,7 @@ from dronebms.service.config import (
     StatusConfig,
 )
 from dronebms.service.external_program import ChargerHook
-from dronebms.service.retried_sink import ClosingSink, RetriedSink
+from dronebms.service.outputs.retried_sink import ClosingSink, RetriedSink
 from dronebms.telemetry.config import MetricsConfig, MqttConfig
 from dronebms.telemetry.status_socket import StatusServer
 from mavlink_bridge.protocol.flight_stacks import PX4

@@ -33,15 +33,15 @@ from dronebms.protection.limits import (
 from dronebms.protection.trip_ranges import (
     implausible_limits,
 )
-from dronebms.service.battery_config import BatteryConfig
-from dronebms.service.battery_conflicts import (
+from dronebms.service.config.battery_config import BatteryConfig
+from dronebms.service.config.battery_conflicts import (
     id_conflict,
     name_conflict,
     place_conflict,
     reset_conflict,
 )
-from dronebms.service.contradicting_actions import contradictions
-from dronebms.service.rule_config import SEVERITIES, ActionConfig, LimitConfig
+from dronebms.service.config.contradicting_actions import contradictions
+from dronebms.service.config.rule_config import SEVERITIES, ActionConfig, LimitConfig
 from dronebms.telemetry.config import MetricsConfig, MqttConfig, Topic
 from mavlink_bridge.protocol.config import TELEMETRY, VEHICLE, Links, MavlinkConfig
 from mavlink_bridge.vehicle.battery_id import MAX_BATTERIES

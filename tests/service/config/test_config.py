@@ -15,8 +15,8 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.report import GOVERNOR, Action, ActionKind, Severity
 from dronebms.core.toml_schema import Section, read_text, validated
 from dronebms.protection.limits import LimitChange, every_limit
-from dronebms.service.battery_config import by_adapter
 from dronebms.service.config import Config, read_config
+from dronebms.service.config.battery_config import by_adapter
 from smartbattery.profiles import PROFILES
 
 WHOLE = """

@@ -10,7 +10,7 @@ import pytest
 from dronebms.core.errors import InUseError
 from dronebms.core.report import Report
 from dronebms.core.vehicle_state import VehicleState
-from dronebms.service.retried_sink import RetriedSink
+from dronebms.service.outputs.retried_sink import RetriedSink
 from tests.scenes import FLYING
 
 

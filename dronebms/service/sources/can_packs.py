@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dronebms.recording.gauge_tap import OnSnapshot, TappedSource
-from dronebms.service.battery_config import BatteryConfig
+from dronebms.service.config.battery_config import BatteryConfig
 
 if TYPE_CHECKING:
     from dronebms.dronecan.can_bus import CanBus

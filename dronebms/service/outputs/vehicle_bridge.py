@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dronebms.core.clock import date_s
-from dronebms.service.config import (
+from dronebms.service.config.service_config import (
     Config,
     StateConfig,
 )
