@@ -17,6 +17,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 import sim
 from benchmarks.frames import Memory, framed
 from dronebms.cli.main import main
+from dronebms.cli.packs.learned_export import export_from_json
 from dronebms.core.bounded_input import Window
 from dronebms.core.clock import VirtualClock
 from dronebms.core.errors import (
@@ -36,7 +37,6 @@ from dronebms.dronecan.can_battery import CanBattery
 from dronebms.dronecan.can_bus import CanBus
 from dronebms.dronecan.can_url import CanUrl
 from dronebms.dronecan.frames import CanFrame
-from dronebms.estimation.learning.learned_export import export_from_json
 from dronebms.estimation.learning.learned_json import MALFORMED
 from dronebms.flightlogs import FlightOptions, read_csv_log
 from dronebms.flightlogs.autopilot_logs import read_flight_log

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from dronebms.analysis.read_only_memory import ReplayedMemory
 from dronebms.analysis.summary import Summary
 from dronebms.core.atomic_file import atomic_writer
 from dronebms.core.clock import OncePerSecond
@@ -14,7 +15,7 @@ from dronebms.core.errors import ConfigError, FlightLogError, RecordingError
 from dronebms.core.pack_data import PackData
 from dronebms.core.report import Report
 from dronebms.estimation.learning.learned_pack import Keys
-from dronebms.estimation.learning.pack_memory import PackMemory, ReplayedMemory, recall
+from dronebms.estimation.learning.pack_memory import PackMemory, recall
 from dronebms.flightlogs import (
     NO_OPTIONS,
     FlightLog,

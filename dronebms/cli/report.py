@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dronebms.analysis.flight_comparison import compare
+from dronebms.analysis.read_only_memory import UnchangedMemory
 from dronebms.analysis.track import Track, tracks
 from dronebms.cli.replay import learned_packs, print_missing, replayed
 from dronebms.core.atomic_file import atomic_writer
@@ -15,7 +16,6 @@ from dronebms.core.clock import known_date
 from dronebms.core.errors import ConfigError, FlightLogError
 from dronebms.core.optional import needed_by
 from dronebms.core.report import Report
-from dronebms.estimation.learning.pack_memory import UnchangedMemory
 from dronebms.flightlogs import refuse_output
 from dronebms.health.database import PackHistory
 from dronebms.health.flight_detection import FlightDetector

@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 from dronebms.cli.main import main
+from dronebms.cli.packs.learned_export import EverythingLearned
 from dronebms.cli.packs.rows import PackRow
 from dronebms.cli.packs.tables import in_width, tables
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.learning.learned_export import EverythingLearned
 from dronebms.estimation.learning.learned_pack import Keys
 from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder, recall
 from dronebms.health.ageing_trend import forecast_ageing

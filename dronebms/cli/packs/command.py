@@ -20,6 +20,7 @@ from dronebms.cli.packs.added_flights import add_flights
 from dronebms.cli.packs.exchange import push, read_export, write_export
 from dronebms.cli.packs.history import read_history
 from dronebms.cli.packs.labels import changes_labels, store_labels
+from dronebms.cli.packs.learned_export import EverythingLearned, read_everything
 from dronebms.cli.packs.plain_data import json_of, write_csv
 from dronebms.cli.packs.rows import PackRow, selected_rows
 from dronebms.cli.packs.tables import in_width, print_pack, tables
@@ -27,7 +28,6 @@ from dronebms.cli.replay import flight_options
 from dronebms.core.clock import date_s
 from dronebms.core.disk import real_path
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.learning.learned_export import EverythingLearned, read_everything
 from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.flightlogs import NO_OPTIONS, refuse_output
 from dronebms.health.sqlite import FILE

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from dronebms.cli.exit_codes import print_stderr
 from dronebms.cli.packs.history import History, StoredCounts, fleet_database, store_flights
-from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.bounded_input import read_bytes
-from dronebms.core.errors import ConfigError, InUseError
-from dronebms.core.number_format import counted
-from dronebms.core.state import from_json
-from dronebms.estimation.learning.learned_export import (
+from dronebms.cli.packs.learned_export import (
     MAX_EXPORT_BYTES,
     EverythingLearned,
     export_from_json,
     export_to_json,
     merge,
 )
+from dronebms.core.atomic_file import atomic_writer
+from dronebms.core.bounded_input import read_bytes
+from dronebms.core.errors import ConfigError, InUseError
+from dronebms.core.number_format import counted
+from dronebms.core.state import from_json
 from dronebms.estimation.learning.learned_json import MALFORMED
 from dronebms.estimation.learning.pack_memory import PackMemoryFolder
 from dronebms.health.database import PackHistory, label_of, record_of

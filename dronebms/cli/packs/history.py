@@ -5,9 +5,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dronebms.cli.packs.learned_export import EverythingLearned
 from dronebms.core.errors import ConfigError
 from dronebms.core.optional import needed_by
-from dronebms.estimation.learning.learned_export import EverythingLearned
 from dronebms.health.database import Database, PackHistory
 from dronebms.health.flight_record import FlightRecord
 from dronebms.health.pack_label import PackLabel

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dronebms.cli.packs.history import History
+from dronebms.cli.packs.learned_export import EverythingLearned
 from dronebms.core.clock import date_s
 from dronebms.core.errors import ConfigError
-from dronebms.estimation.learning.learned_export import EverythingLearned
 from dronebms.estimation.learning.learned_pack import LearnedPack
 from dronebms.estimation.learning.usual_power import FlightPower, UsualPower, usual_power
 from dronebms.estimation.model_parameters import FITTED

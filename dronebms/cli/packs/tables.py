@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from dronebms.cli.packs.learned_export import EverythingLearned
 from dronebms.cli.packs.rows import PackRow
 from dronebms.core.clock import known_date
 from dronebms.core.number_format import DASH, counted, number, printable
-from dronebms.estimation.learning.learned_export import EverythingLearned
 from dronebms.estimation.learning.usual_power import usual_power
 from dronebms.estimation.model_parameters import FITTED
 from dronebms.health.findings import capacity_text, day_text, findings, maintenance_text

@@ -20,6 +20,7 @@ from typing import cast
 
 from dronebms.cli.exit_codes import DONE
 from dronebms.cli.main import main
+from dronebms.cli.packs.learned_export import export_from_json
 from dronebms.core.chemistry import LIPO
 from dronebms.core.clock import boot_id
 from dronebms.core.disk import make_folder
@@ -31,7 +32,6 @@ from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
 from dronebms.estimation.cell.cell_parameters import CellParameters
 from dronebms.estimation.learning import learned_json
-from dronebms.estimation.learning.learned_export import export_from_json
 from dronebms.estimation.learning.learned_pack import Keys, Learned, LearnedPack
 from dronebms.estimation.learning.pack_memory import LEARNED_FOLDER, PackMemoryFolder
 from dronebms.estimation.learning.usual_power import FlightPower
