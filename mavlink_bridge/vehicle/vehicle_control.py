@@ -150,8 +150,8 @@ class VehicleControl:
             decision = Decision(None, may_be_other, None, self.sent)
         elif self.sent is not None and autopilot.resumed(now_s):
             decision = Decision(None, "autopilot may have restarted", None, self.sent)
-        elif self.sent is not None and autopilot.mode_doubtful:
-            decision = Decision(None, "pilot may have taken over", None, self.sent)
+        elif autopilot.mode_doubtful:
+            decision = Decision(None, "mode may be a former one", None, self.sent)
         else:
             decision = decide(requests, vehicle, self.sent, now_s)
         self.sent = decision.sent

@@ -155,6 +155,26 @@ def test_a_commanded_mode_that_a_pilot_left_before_is_obeyed_and_no_override(
     assert len(vehicle.commands) == 1
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.8, 1.2, 1.6, 2.0])
+@pytest.mark.parametrize("due_s", [0.2, 0.5, 0.8, 1.1, 1.4, 1.7])
+def test_a_landing_that_is_due_while_the_mode_is_in_doubt_is_flown(
+    tmp_path: Path, due_s: float, delay_s: float
+) -> None:
+    vehicle = SlowVehicle(delay_s)
+    flight = Flight(vehicle, tmp_path)
+    for mode, duration_s in ((GUIDED, 10.0), (LOITER, 5.0), (GUIDED, due_s)):
+        vehicle.mode = mode
+        flight.fly(duration_s)
+    flight.requests = (LANDING,)
+    flight.fly(8.0)
+    control = flight.bridge.vehicle_control
+    assert control is not None
+    assert control.sent is not None
+    assert control.sent.phase is Phase.OBEYED
+    assert vehicle.mode == LAND
+    assert not any("pilot has taken over" in text for text in flight.texts())
+
+
 def test_a_late_heartbeat_delays_a_landing_until_the_next_one(tmp_path: Path) -> None:
     vehicle = TwoChannels(8.0, 1)
     flight = Flight(vehicle, tmp_path)
