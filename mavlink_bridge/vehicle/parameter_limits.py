@@ -228,7 +228,7 @@ class ParameterLimiter:
         with_driver = autopilot.driver.is_present(now_s)
         max_a = lowest(requests, "max_a")
         driver_a = max_a if with_driver and autopilot.kind == ARDUPILOT_ID else None
-        self._saved.need(values.keys() if driver_a is None else frozenset())
+        self._saved.need(values.keys() if driver_a is None else frozenset(), now_s)
         if not values:
             if self.idle or (in_flight and not self._may_restore(now_s)):
                 return []

@@ -28,11 +28,13 @@ from mavlink_bridge.vehicle.saved_file import Loaded, SavedFile
 _RETRY_S = 10.0  # after a failure
 _LOOK_S = 10.0  # for a file that was lost
 _SLOW_S = 3.0  # of a job, until the log and the pilot have it
+_ID_S = 5.0  # of a limit that is due, in which a board sends its id
 _NO_VEHICLE = (None, -1, "")
 _NO_LIMIT = "no reduce: original limits cannot be saved"
 _NOT_SAVED = "reduce: original limits are not saved"
 _UNKNOWN = "original limits unknown: vehicle may be limited"
 _NO_REDUCE = "no reduce: original limits cannot be read"
+_NO_ID = "no reduce: board has not sent its id"
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -76,7 +78,8 @@ class SavedParameters:
         self._trouble: str | None = None  # as logged
         self._text: str | None = None  # last one of this trouble
         self._unread: str | None = None  # trouble of the file that was to be loaded
-        self._is_refused = False  # a limit that is due
+        self._refused_s: float | None = None  # when a limit became due that is not set
+        self._refusal: str | None = None  # its text
         self._texts: list[str] = []
 
     @property
@@ -97,12 +100,20 @@ class SavedParameters:
         if self._open is not None and now_s - self._begun_s > _SLOW_S:
             self._note("the disk is too slow")
 
-    def need(self, names: Set[str]) -> None:
+    def need(self, names: Set[str], now_s: float) -> None:
         """Note which limits are due; the pilot gets once why there is none."""
-        is_refused = self._unread is not None and not names <= self.values.keys()
-        if is_refused and not self._is_refused:
-            self._texts.append(_NO_REDUCE)
-        self._is_refused = is_refused
+        refusal = None
+        if self.is_known or names <= self.values.keys():
+            self._refused_s = None
+        else:
+            self._refused_s = now_s if self._refused_s is None else self._refused_s
+            if self._unread is not None:
+                refusal = _NO_REDUCE
+            elif self._is_loaded and now_s - self._refused_s >= _ID_S:
+                refusal = _NO_ID
+        if refusal is not None and refusal != self._refusal:
+            self._texts.append(refusal)
+        self._refusal = refusal
 
     def add(self, values: Mapping[str, float]) -> None:
         """Take original values that were read before the first limit; known ones stay.

@@ -158,7 +158,7 @@ class SpeedCommand:
             if (speed_m_s := lowest(requests, row.by)) is not None:
                 limits[row.by] = speed_m_s
         self._saved.drop(limits, now_s)
-        self._saved.need(limits.keys())
+        self._saved.need(limits.keys(), now_s)
         rows = [row for row in own if row.by in limits or row.by in self._saved.held]
         if vehicle.mode is None or not rows:
             return []

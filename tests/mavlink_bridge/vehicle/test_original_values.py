@@ -30,6 +30,7 @@ FILE = "vehicle-3-1-limits.json"
 SPEED_FILE = "vehicle-3-1-speeds.json"
 NO_LIMIT = "no reduce: original limits cannot be saved"
 UNREAD = "no reduce: original limits cannot be read"
+NO_ID = "no reduce: board has not sent its id"
 NOT_SAVED = "reduce: original limits are not saved"
 _DRIVER_S = 3.0  # after the last request
 
@@ -160,6 +161,27 @@ def test_without_the_values_of_a_file_nothing_is_limited_until_the_user_has_move
     flight.requests = ()
     flight.fly(60.0)
     assert vehicle.parameters == OWN | {"WP_SPD": 12.0}
+
+
+@pytest.mark.parametrize("uid", [0, ONE, OTHER])  # 0: the board sends none
+def test_the_pilot_gets_that_a_board_without_an_id_is_not_limited(tmp_path: Path, uid: int) -> None:
+    content = {"format": 1, "values": OWN, "uid": f"{ONE:016x}"}
+    (tmp_path / FILE).write_text(json.dumps(content))
+    vehicle = FakeVehicle(**OWN)
+    vehicle.uid = uid
+    flight = flying(tmp_path, vehicle)
+    flight.requests = less(30.0)
+    flight.fly(4.5)
+    assert NO_ID not in flight.texts()
+    flight.fly(60.0)
+    assert flight.texts().count(NO_ID) == (1 if uid == 0 else 0)
+    assert vehicle.parameters == (OWN if uid == 0 else LIMITED)
+    flight.requests = ()
+    flight.fly(60.0)
+    assert vehicle.parameters == OWN
+    flight.requests = less(30.0)
+    flight.fly(10.0)
+    assert flight.texts().count(NO_ID) == (2 if uid == 0 else 0)
 
 
 def test_the_driver_limits_without_the_values_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
