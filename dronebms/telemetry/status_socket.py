@@ -11,6 +11,7 @@ the times of a report are of the service's clock, ages are by the viewer's own c
 import errno
 import logging
 import socket
+import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ _STALLED_S = 60.0
 _MAX_VIEWERS = 200  # of the 1024 files that a process may open
 _MODE = 0o660
 _TICK_S = 0.5
+_START_S = 2.0  # for a connection at the start
 _SILENT_S = 1.5  # three missing lines
 # bytes
 _CHUNK = 65536
@@ -188,7 +190,7 @@ def read_status(path: Path, clock: Clock) -> Iterator[Report]:
         LinkError: no service at the start, or a service of another version.
     """
     partial = b""
-    connection: socket.socket | None = _connected(path)
+    connection: socket.socket | None = _connected(path, _START_S)
     received: dict[int, tuple[Report, float]] = {}
     ahead_s = 0.0  # the service's clock minus ours
     try:
@@ -215,17 +217,25 @@ def read_status(path: Path, clock: Clock) -> Iterator[Report]:
             connection.close()
 
 
-def _connected(path: Path) -> socket.socket:
+def _connected(path: Path, wait_s: float) -> socket.socket:
+    """Connection to the service; while too many others wait for theirs, `wait_s` at most."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(_TICK_S)
+    # A socket with a timeout of its own does not wait for a place among those.
+    seconds, part = divmod(wait_s, 1.0)
+    wait = struct.pack("@ll", int(seconds), int(part * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
     try:
         connection.connect(str(path))
+        connection.settimeout(_TICK_S)
     except PermissionError as error:
         connection.close()
         raise LinkError(
             f"{path} is not for this user; join its group: sudo usermod -aG {_group(path)} $USER, "
             "then log in again"
         ) from error
+    except BlockingIOError as error:
+        connection.close()
+        raise LinkError(f"{path}: the service accepts no connection for {wait_s:g} s") from error
     except OSError as error:
         connection.close()
         raise LinkError(f"no service at {path}: {error.strerror or error}") from error
@@ -243,7 +253,7 @@ def _reconnected(connection: socket.socket | None, path: Path) -> socket.socket 
     if connection is not None:
         connection.close()
     try:
-        return _connected(path)
+        return _connected(path, _TICK_S)
     except LinkError:
         return None
 

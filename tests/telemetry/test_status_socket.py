@@ -17,7 +17,7 @@ from dataclasses import MISSING, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 from pydantic import TypeAdapter
@@ -316,3 +316,40 @@ def test_a_user_without_the_group_gets_the_command_that_joins_it() -> None:
         finally:
             os.seteuid(0)
     shutil.rmtree(path.parent)
+
+
+@contextmanager
+def waiting_clients(path: Path) -> Iterator[None]:
+    """As many clients as may wait for their connection."""
+    with ExitStack() as stack:
+        with suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                client.settimeout(0.0)
+                client.connect(str(path))
+        yield
+
+
+def test_a_viewer_waits_for_its_connection_among_many(
+    server: StatusServer, tmp_path: Path, flight: list[Report]
+) -> None:
+    def serve_late() -> None:
+        sleep(0.3)
+        for report in flight[:20]:
+            server(report)
+            sleep(0.05)
+
+    path = tmp_path / "s.sock"
+    with waiting_clients(path):
+        thread = Thread(target=serve_late)
+        thread.start()
+        first = next(read_status(path, SystemClock()))
+        thread.join(WAIT_S)
+    assert first.index == flight[0].index
+
+
+@pytest.mark.usefixtures("server")
+def test_a_service_that_accepts_no_connection_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with waiting_clients(path), pytest.raises(LinkError, match="accepts no connection for 2 s"):
+        next(read_status(path, SystemClock()))
