@@ -17,7 +17,7 @@ from dronebms.core.clock import VirtualClock
 from mavlink_bridge.vehicle import parameter_limits
 from mavlink_bridge.vehicle.saved_file import left_behind
 from mavlink_bridge.vehicle.saved_parameters import SavedParameters
-from mavlink_bridge.vehicle.vehicle_control import VehicleControl
+from mavlink_bridge.vehicle.vehicle_control import VehicleControl, unread_originals
 from tests.disks import files_limited_to
 from tests.mavlink_bridge.fake_vehicle import LIMIT, FakeVehicle, Flight
 from tests.mavlink_bridge.loopback import WAIT_S
@@ -182,6 +182,15 @@ def test_the_pilot_gets_that_a_board_without_an_id_is_not_limited(tmp_path: Path
     flight.requests = less(30.0)
     flight.fly(10.0)
     assert flight.texts().count(NO_ID) == (2 if uid == 0 else 0)
+
+
+def test_the_files_that_cannot_be_read_are_named_by_kind(tmp_path: Path) -> None:
+    assert unread_originals(tmp_path) == []
+    (tmp_path / FILE).write_text(json.dumps({"format": 1, "values": OWN}))
+    (tmp_path / SPEED_FILE).write_text("{")
+    [unread] = unread_originals(tmp_path)
+    assert unread.path == tmp_path / SPEED_FILE
+    assert not unread.is_denied
 
 
 def test_the_driver_limits_without_the_values_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
