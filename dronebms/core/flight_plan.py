@@ -57,6 +57,7 @@ class MissionItem:
     jump_to: int = 0  # of a JUMP: number of the item that follows
     jump_times: int = 0  # -1: for ever
     vtol: bool = False  # takes off or lands on rotors
+    level_first: bool = False  # it climbs or descends at its place, not on the way there
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ item before, or home. The altitude above terrain has no known relation to home: 
 A number that no flight has is unknown.
 Source: common.xml, MAV_CMD; ArduPilot AP_Mission.cpp `mission_cmd_to_mavlink_int`, ArduCopter
 ModeAuto `loc_from_cmd`, ArduPlane `set_next_WP`; PX4 mavlink_mission.cpp
-`format_mavlink_mission_item`.
+`format_mavlink_mission_item`, mission_block.cpp `mission_item_to_position_setpoint`.
 """
 
 import math
@@ -137,6 +137,7 @@ def received_item(message: mavlink.MAVLink_mission_item_int_message, of: Vehicle
         turns=_not_negative(message.param1, _ITEMS) if turns else 0.0,
         radius_m=abs(_within(message.param3, _FARTHEST_M) or 0.0) if turns else 0.0,
         vtol=message.command in _ON_ROTORS or of.is_copter,
+        level_first=message.command == mavlink.MAV_CMD_NAV_LOITER_TO_ALT and of.autopilot == PX4_ID,
     )
     # ArduCopter takes off where it stands.
     stands = kind is ItemKind.TAKEOFF and of.is_ardupilot and of.is_copter

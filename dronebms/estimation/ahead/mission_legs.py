@@ -179,6 +179,10 @@ class _Way:
             return line(here, end, self.speeds, changed(self.at, on_wing=False)), end
         if item.kind is ItemKind.LAND:
             return self._landed(item, here, end, turn), end
+        if item.level_first:
+            above = changed(end, up_m=here.up_m)
+            legs = line(here, above, self.speeds, self.at, turn=turn)
+            return [*legs, *line(above, end, self.speeds, self.at)], end
         legs = line(here, end, self.speeds, self.at, turn=turn, stops=_stops(item))
         return [*legs, *self._hold(item)], end
 

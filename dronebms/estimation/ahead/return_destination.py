@@ -8,7 +8,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dronebms.core.flight_plan import FlightPlan, ItemKind, PlaceHeight, ReturnPlan, ReturnTo
+from dronebms.core.flight_plan import (
+    FlightPlan,
+    ItemKind,
+    MissionItem,
+    PlaceHeight,
+    ReturnPlan,
+    ReturnTo,
+)
 from dronebms.core.vehicle_state import VehicleState
 from dronebms.estimation.motion.positions import HOME, Position, position_of
 from smartbattery.values import changed
@@ -132,18 +139,34 @@ def _sequence(
         return landing
     goes_on = item is not None and starts[-1] <= item <= end
     first = item if goes_on and item is not None else starts[-1]
-    places = [
-        (each.kind, position)
+    route = [
+        place
         for each in items[first:end]
         if each.kind in _PASSED and each.place and (position := position_of(each.place, vehicle))
+        for place in _flown_to(each, position)
     ]
-    route = [position for _, position in places]
     if route and not goes_on and not returns.climbs_on_way:
         up_m = _higher_m(here.up_m, height_to(landing, returns))
-        at_height = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
-        circles = returns.circles_down_m_s and places[0][0] is ItemKind.LOITER
-        route[:1] = (*at_height, route[0]) if circles else at_height
+        route[:1] = changed(here, up_m=up_m), changed(route[0], up_m=up_m)
     return changed(landing, via=tuple(route), level=True) if route or goes_on else landing
+
+
+def _flown_to(item: MissionItem, position: Position) -> tuple[Position, ...]:
+    """Places on the way to an item and at it; one without a height is flown to level."""
+    return (changed(position, up_m=None), position) if item.level_first else (position,)
+
+
+@dataclass(frozen=True, slots=True)
+class _ItemPlaces:
+    """An item on the way along the mission."""
+
+    number: int
+    places: tuple[Position, ...]  # that are flown to, that of the item last
+
+    @property
+    def end(self) -> Position:
+        """Place of the item."""
+        return self.places[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +177,8 @@ class AlongMission:
     rtl_mission_fast_reverse.cpp.
     """
 
-    places: tuple[tuple[int, Position], ...]  # of the items that have one, with their numbers
-    back: tuple[tuple[int, Position], ...]  # the same without landings, last one first
+    items: tuple[_ItemPlaces, ...]  # that have a place
+    back: tuple[_ItemPlaces, ...]  # the same without landings, last one first
     landing: tuple[int, Position] | None
     landing_start: int  # number of the item with which the landing begins
     nearer: bool  # it goes back if that is fewer items
@@ -166,18 +189,18 @@ class AlongMission:
             return False
         return not (self.nearer and self.landing_start - item >= item)
 
-    def route(self, *, goes_on: bool) -> tuple[tuple[tuple[int, Position], ...], Destination]:
-        """(Items on the way and their places, in the order of the flight; where it ends)."""
+    def route(self, *, goes_on: bool) -> tuple[tuple[_ItemPlaces, ...], Destination]:
+        """(Items in the order of the flight; where it ends)."""
         if not goes_on or self.landing is None:
             return self.back, Destination("home", HOME, level=True)
         landing, place = self.landing
         name = f"landing of item {landing}"
         end = Destination(name, changed(place, up_m=0.0), level=True, item=landing)
-        return tuple([one for one in self.places if one[0] < landing]), end
+        return tuple([one for one in self.items if one.number < landing]), end
 
     def destination(self, here: Position, vehicle: VehicleState, item: int | None) -> Destination:
         """End of the return from a place; `item` as of `destination`."""
-        if not self.places:
+        if not self.items:
             return Destination("home", HOME)
         flown = vehicle.mission_item
         if item is None:
@@ -187,29 +210,31 @@ class AlongMission:
             follows = flown
             passed = flown + 1
         if follows is None or passed is None:  # it begins at the nearest item
-            follows, _ = min(self.places, key=lambda one: here.distance_m(one[1]))
+            follows = min(self.items, key=lambda one: here.distance_m(one.end)).number
             passed = follows + 1
         goes_on = self.goes_on(follows)
         route, end = self.route(goes_on=goes_on)
-        ahead = [place for n, place in route if (n >= follows if goes_on else n < passed)]
-        return changed(end, via=tuple(ahead))
+        ahead = [
+            one for one in route if (one.number >= follows if goes_on else one.number < passed)
+        ]
+        return changed(end, via=tuple([place for one in ahead for place in one.places]))
 
 
 def along_mission(vehicle: VehicleState) -> AlongMission:
     """The way along the mission of a vehicle."""
     items = _plan(vehicle).items or ()
-    places = [
-        (number, position)
+    placed = [
+        _ItemPlaces(number, _flown_to(each, position))
         for number, each in enumerate(items)
         if each.place is not None and (position := position_of(each.place, vehicle)) is not None
     ]
-    lands = [one for one in places if items[one[0]].kind is ItemKind.LAND]
+    lands = [one for one in placed if items[one.number].kind is ItemKind.LAND]
     starts = [n for n, each in enumerate(items) if each.kind is ItemKind.LANDING_START]
     return AlongMission(
-        places=tuple(places),
-        back=tuple([one for one in reversed(places) if one not in lands]),
-        landing=lands[0] if lands else None,
-        landing_start=min([*starts, *(number for number, _ in lands)], default=0),
+        items=tuple(placed),
+        back=tuple([one for one in reversed(placed) if one not in lands]),
+        landing=(lands[0].number, lands[0].end) if lands else None,
+        landing_start=min([*starts, *(one.number for one in lands)], default=0),
         nearer=_returns(vehicle).to is ReturnTo.MISSION_NEARER,
     )
 

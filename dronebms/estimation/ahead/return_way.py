@@ -5,6 +5,7 @@ Where its parameters are not known, what was seen of the flight. Metres and seco
 """
 
 import math
+from itertools import zip_longest
 
 from dronebms.core.flight_plan import Agility, FlightPlan, PlaceHeight, ReturnPlan
 from dronebms.core.vehicle_state import VehicleState
@@ -152,13 +153,16 @@ def ways_along(
         else:
             returns = _level(_by_mission(to_home, vehicle.plan or FlightPlan()))
         begins = {}
-        for index, (number, place) in enumerate(route):
-            begins[number] = len(legs)
+        for item, following in zip_longest(route, route[1:]):
+            begins[item.number] = len(legs)
+            here = item.end
             try:
-                if index + 1 < len(route):
-                    legs += _legs_over(place, route[index + 1][1], returns, at)[0]
-                else:
-                    legs += return_legs(place, end.position, returns, at)
+                if following is None:
+                    legs += return_legs(here, end.position, returns, at)
+                    continue
+                for place in following.places:
+                    more, here = _legs_over(here, place, returns, at)
+                    legs += more
             except NoWayError:
                 legs.append(Leg(math.inf))
         for number, begin in begins.items():

@@ -314,6 +314,31 @@ def test_a_return_along_the_mission_is_known_from_each_item(
         assert home == pytest.approx(way_s + DOWN_S, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("to", "more_s"),
+    [
+        # On over the item at 2 km, from there on, or after it.
+        (ReturnTo.MISSION, {0: 30.0, 1: 30.0, 2: 30.0}),
+        # Back, once more over it.
+        (ReturnTo.MISSION_NEARER, {0: 0.0, 1: 30.0, 2: 60.0}),
+    ],
+)
+def test_a_height_that_is_changed_at_its_place_takes_its_time(
+    to: ReturnTo, more_s: dict[int, float]
+) -> None:
+    high = MissionItem(ItemKind.LOITER, place(2.0, 100.0))
+    spans_s, found_s = [], []
+    for item in (high, replace(high, level_first=True)):  # 60 m at 2 m/s
+        items = (waypoint(1.0), item, waypoint(3.0), *(waypoint(3.0 + k) for k in range(3)))
+        vehicle = along(to, *items, FAR_LAND)
+        found = forecast(replace(vehicle, armed=False, lat_deg=47.0, alt_m=540.0))
+        spans_s.append(found.span_s)
+        found_s.append({number: j / POWER_W for number, j in found.reach_j})
+    assert spans_s[1] - spans_s[0] == pytest.approx(30.0)
+    for number, span_s in more_s.items():
+        assert found_s[1][number] - found_s[0][number] == pytest.approx(span_s)
+
+
 def test_a_return_along_the_mission_against_too_strong_a_wind_is_out_of_reach() -> None:
     returns = replace(RETURNS, cruise_m_s=4.0, to=ReturnTo.MISSION_NEARER)
     plan = replace(PLAN, returns=returns, speeds=Speeds(4.0))

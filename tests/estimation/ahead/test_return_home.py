@@ -489,7 +489,7 @@ ON_WING = replace(
     landing_m_s=None, glide_m_s=1.0, approach_m_s=8.0, wait_s=5.0, to=ReturnTo.LANDING_OR_RALLY,
 )  # fmt: skip
 WINGED = replace(AWAY, vehicle_class="PX4 fixed wing", on_wing=True)
-LOITERS = (START, MissionItem(ItemKind.LOITER, place(1.0, 30.0)), LAND)
+LOITERS = (START, MissionItem(ItemKind.LOITER, place(1.0, 30.0), level_first=True), LAND)
 
 
 def test_a_wing_of_px4_circles_down_in_its_landing_pattern() -> None:
@@ -497,13 +497,19 @@ def test_a_wing_of_px4_circles_down_in_its_landing_pattern() -> None:
     found = returned(replace(WINGED, plan=plan))
     # 20 m up at 2 m/s, 1 km at 10 m/s, 30 m down at 3 m/s, 3 km to the landing at 8 m/s.
     assert found.home_s == pytest.approx(10.0 + 100.0 + 10.0 + 375.0, rel=1e-3)
-    hovers = replace(ON_WING, circles_down_m_s=None)
-    found = returned(replace(WINGED, plan=replace(plan, returns=hovers)))
+    # On the way there, and at its place.
+    flown = replace(WINGED, plan=plan, mode="RTL", mission_item=1, alt_m=560.0)
+    for north_km, home_s in ((1.5, 50.0 + 10.0 + 375.0), (1.0, 10.0 + 375.0)):
+        there = replace(flown, lat_deg=47.0 + north_km * KILOMETRE_DEG)
+        assert returned(there).home_s == pytest.approx(home_s, rel=1e-3)
+    passed = replace(ON_WING, circles_down_m_s=None)
+    items = (START, replace(LOITERS[1], level_first=False), LAND)
+    found = returned(replace(WINGED, plan=replace(plan, returns=passed, items=items)))
     assert found.home_s == pytest.approx(10.0 + 100.0 + 375.0, rel=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("vehicle_class", "home_s"), [("PX4 fixed wing", 375.0 - 125.0), ("ArduPlane", 485.0)]
+    ("vehicle_class", "home_s"), [("PX4 fixed wing", 375.0 - 125.0), ("ArduPlane", 500.0)]
 )
 def test_a_return_of_px4_to_a_landing_goes_on_from_its_present_item(
     vehicle_class: str, home_s: float
@@ -518,7 +524,7 @@ def test_a_return_of_px4_to_a_landing_goes_on_from_its_present_item(
 def test_a_return_without_a_class_of_vehicle_begins_its_landing_pattern() -> None:
     plan = replace(PLAN, returns=replace(ON_WING, circles_down_m_s=None), items=LOITERS)
     found = returned(replace(WINGED, plan=plan, mode="RTL", mission_item=2, vehicle_class=None))
-    assert found.home_s == pytest.approx(485.0, rel=1e-3)
+    assert found.home_s == pytest.approx(500.0, rel=1e-3)
 
 
 @pytest.mark.parametrize(

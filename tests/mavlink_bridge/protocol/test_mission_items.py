@@ -183,6 +183,17 @@ def test_speeds_are_those_of_the_vehicle() -> None:
     assert mission(HOME, reset, of=COPTER)[1] == MissionItem(ItemKind.OTHER)
 
 
+def test_px4_alone_changes_its_height_at_the_place_of_a_loiter_to_altitude() -> None:
+    to_altitude = item(31, 0, 40, at=HERE)
+    for vehicle in (PX4_COPTER, PX4_VTOL):
+        [found] = mission(to_altitude, of=vehicle)
+        assert found.level_first
+        [found] = mission(item(19, 90.0, at=HERE), of=vehicle)
+        assert not found.level_first
+    for vehicle in (COPTER, PLANE):
+        assert not mission(HOME, to_altitude, of=vehicle)[1].level_first
+
+
 def test_a_condition_delays_px4_alone() -> None:
     delay = item(112, 9.0, frame=2)
     assert mission(delay, of=PX4_COPTER) == (MissionItem(ItemKind.DELAY, hold_s=9.0),)
