@@ -148,7 +148,7 @@ class VehicleControl:
         may_be_other = _may_be_other(autopilot, vehicle, now_s)
         if may_be_other is not None:
             decision = Decision(None, may_be_other, None, self.sent)
-        elif self.sent is not None and autopilot.resumed(now_s):
+        elif autopilot.resumed(now_s):
             decision = Decision(None, "autopilot may have restarted", None, self.sent)
         elif autopilot.mode_doubtful:
             decision = Decision(None, "mode may be a former one", None, self.sent)

@@ -546,6 +546,32 @@ def test_a_restarted_autopilot_is_taken_up_again_within_3_s(
     assert not [text for text in flight.texts() if "pilot" in text]
 
 
+@pytest.mark.parametrize("autopilot", [ARDUPILOT, PX4])
+@pytest.mark.parametrize("gap_s", [0.0, 1.0, 2.0, 4.0, 8.0])
+@pytest.mark.parametrize("due_s", [0.0, 0.1, 0.4, 1.0])  # after its first heartbeat
+def test_what_is_due_after_a_restart_is_commanded_once_and_its_pilot_overrides_it(
+    tmp_path: Path, autopilot: int, gap_s: float, due_s: float
+) -> None:
+    former, chosen = (PX4_POSCTL, 7 << 16) if autopilot == PX4 else (GUIDED, LOITER)
+    flight = flying(tmp_path, autopilot, COPTER, former)
+    flight.fly(5.0)
+    vehicle = flight.vehicle
+    vehicle.sends_heartbeats = False
+    flight.fly(gap_s)
+    vehicle.reboot(former)
+    vehicle.sends_heartbeats = True
+    vehicle.send_heartbeat()
+    flight.fly(due_s)
+    flight.requests = (HOME,)
+    flight.fly(8.0)
+    assert len(vehicle.commands) == 1
+    assert vehicle.mode != former
+    vehicle.mode = chosen
+    flight.fly(20.0)
+    assert len(vehicle.commands) == 1
+    assert any("pilot has taken over" in text for text in flight.texts())
+
+
 def test_nothing_is_requested_of_an_autopilot_that_starts_again(tmp_path: Path) -> None:
     flight = flying(tmp_path, ARDUPILOT, COPTER, GUIDED)
     flight.vehicle.sends_heartbeats = False
