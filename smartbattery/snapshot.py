@@ -90,6 +90,11 @@ class Snapshot:
     disputed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     other_pack: str | None = None  # by which the pack that answers differs; it is not used
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is a voltage of the gauge, be it one that the other readings refute."""
+        return self.voltage_v is not None or "voltage_v" in self.rejected
+
     def age_s(self, name: str) -> float | None:
         """Age of the last valid reading of a field; `None` when there was none."""
         at_s = self.read_at_s.get(name)

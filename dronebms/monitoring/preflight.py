@@ -53,7 +53,7 @@ def _condition(report: Report, charging: ChargingAdvice) -> Iterator[str]:
     snapshot = report.snapshot
     status = report.status
     pack_data = report.pack_data
-    if snapshot.voltage_v is None:
+    if not snapshot.has_answer:
         yield f"no gauge data{'' if snapshot.trouble is None else ': ' + snapshot.trouble}"
         return
     if status.severity >= Severity.WARNING:

@@ -216,7 +216,7 @@ class Quantities:
         self, snapshot: Snapshot, values: Values, known_cells: int, vehicle: VehicleState
     ) -> None:
         now_s = snapshot.t_s
-        valid = snapshot.voltage_v is not None
+        valid = snapshot.has_answer
         if valid or self._last_valid_s is None:  # silence counts from the start
             self._last_valid_s = snapshot.read_at_s.get("voltage_v", now_s) if valid else now_s
         # A log with a sample every half minute is not silent in between: its values still hold.
@@ -224,7 +224,8 @@ class Quantities:
         values["other_pack"] = float(snapshot.other_pack is not None)
         # On the ground a dispute is a doubt like any other: the pack is not flown.
         disputes = ("voltage_v" in snapshot.disputed) + ("current_a" in snapshot.disputed)
-        disputes += "cells_v" in snapshot.rejected  # no reading shows the weakest cell
+        hidden = snapshot.voltage_v is None or "cells_v" in snapshot.rejected
+        disputes += valid and hidden  # no reading shows the weakest cell
         flies = vehicle.armed is not False
         values["disputes"] = NOT_APPLICABLE
         if flies:

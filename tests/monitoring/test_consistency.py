@@ -2,7 +2,7 @@
 """Cross-checks of redundant readings: which of two is wrong, how soon, and what stays known."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -319,6 +319,75 @@ def test_a_rejected_cell_stays_rejected_while_its_difference_lasts(
         if sound.t_s >= FAULT_S and checked.cells_v[index] is not None:
             trusted_s.append(sound.t_s - FAULT_S)
     assert max(trusted_s, default=0.0) <= 3.0
+
+
+def some_cells(indexes: Sequence[int], of: Callable[[float], float]) -> Change:
+    def change(snapshot: Snapshot) -> Snapshot:
+        for index in indexes:
+            snapshot = cell(index, lambda v: round(of(v), 3))(snapshot)
+        return snapshot
+
+    return change
+
+
+def cells_at(indexes: Sequence[int]) -> dict[str, float]:
+    return {f"cell{index + 1}_v": 0.0 for index in indexes}
+
+
+SOME = [(2, 1), (3, 1), (3, 2), (4, 2), (6, 2), (6, 3), (6, 5), (7, 2), (12, 4), (14, 13)]
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.5, 0.75])
+@pytest.mark.parametrize(("count", "wrong"), SOME)
+@pytest.mark.parametrize("chemistry", [LIPO, LI_ION, LIFEPO4], ids=lambda row: row.name)
+def test_some_cells_that_part_from_the_others_and_the_pack_are_rejected_at_once(
+    chemistry: Chemistry, count: int, wrong: int, factor: float
+) -> None:
+    data = PackData(chemistry, cells=count, capacity_mah=16_000.0)
+    indexes = np.random.default_rng(count * wrong).permutation(count)[:wrong].tolist()
+    change = some_cells(indexes, lambda v: v * factor)
+    result = flown(change, Pack(data, gust_frac=0.2))
+    assert result.rejected_s == cells_at(indexes)
+    assert result.disputed_s == {}
+    assert result.last.voltage_v == result.raw.voltage_v
+    known_v = [v for k, v in enumerate(result.raw.cells_v) if k not in indexes]
+    assert result.last.known_cells_v() == known_v
+    back = flown(lambda s: change(s) if s.t_s < 80.0 else s, Pack(data))
+    assert back.last == back.raw
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.3, 0.5])
+@pytest.mark.parametrize(("count", "wrong"), SOME)
+def test_some_cells_that_no_charge_has_are_rejected_from_the_first_reading_on(
+    count: int, wrong: int, factor: float
+) -> None:
+    data, indexes = PackData(LIPO, cells=count, capacity_mah=16_000.0), range(wrong)
+    result = flown(some_cells(indexes, lambda v: v * factor), Pack(data), since_s=0.0)
+    assert result.rejected_s == cells_at(indexes)
+    assert result.last.voltage_v == result.raw.voltage_v
+
+
+@pytest.mark.parametrize("pause_s", [1.0, 2.0, 15.0])
+def test_cells_that_fail_one_after_the_other_are_rejected_one_after_the_other(
+    pause_s: float,
+) -> None:
+    def change(snapshot: Snapshot) -> Snapshot:
+        count = min(int((snapshot.t_s - FAULT_S) / pause_s) + 1, 4)
+        return some_cells((4, 0, 5, 2)[:count], lambda v: v / 2.0)(snapshot)
+
+    result = flown(change)
+    times_s = {"cell5_v": 0.0, "cell1_v": pause_s, "cell6_v": 2 * pause_s, "cell3_v": 3 * pause_s}
+    assert result.rejected_s == times_s
+    assert result.last.known_cells_v() == [result.raw.cells_v[1], result.raw.cells_v[3]]
+
+
+def test_a_pack_whose_cells_are_dead_from_the_start_is_no_contradiction() -> None:
+    def dead(snapshot: Snapshot) -> Snapshot:
+        low = some_cells((1, 4), lambda v: v * 0.3)(snapshot)
+        return replace(low, voltage_v=round(sum(v or 0.0 for v in low.cells_v), 3))
+
+    result = flown(dead, since_s=0.0)
+    assert (result.rejected_s, result.disputed_s) == ({}, {})
 
 
 # A step of one cell alone is that of no pack; a small one is seen in 4 s.
@@ -900,17 +969,30 @@ def test_a_restart_continues_the_check() -> None:
 # ---------------------------------------------------------------------- a cell that fails
 
 
-def collapse(drop_v: float, late_s: float) -> Change:
-    """The third cell falls in a second; the pack's voltage follows later."""
+def collapse(drop_v: float, late_s: float, indexes: Sequence[int] = (2,)) -> Change:
+    """Some cells fall in a second; the pack's voltage follows later."""
     drops: list[tuple[float, float]] = []
 
     def change(snapshot: Snapshot) -> Snapshot:
         drop = drop_v * min(max(snapshot.t_s - FAULT_S, 0.0), 1.0)
         drops.append((snapshot.t_s, drop))
         late = max([d for t_s, d in drops if t_s <= snapshot.t_s - late_s], default=0.0)
-        return voltage(lambda v: v - late)(cell(2, lambda v: round(v - drop, 3))(snapshot))
+        fallen = some_cells(indexes, lambda v: v - drop)(snapshot)
+        return voltage(lambda v: v - late * len(indexes))(fallen)
 
     return change
+
+
+@pytest.mark.parametrize("drop_v", [0.2, 0.5, 0.8, 1.5])
+@pytest.mark.parametrize("late_s", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("indexes", [(1, 4), (0, 2, 3, 5), (0, 1, 2, 3, 4)], ids=len)
+def test_cells_that_collapse_are_known_soon_after_the_pack_has_followed(
+    indexes: tuple[int, ...], drop_v: float, late_s: float
+) -> None:
+    known_s = FAULT_S + 1.0 + late_s + 4.0
+    result = flown(collapse(drop_v, late_s, indexes), since_s=0.0, end_s=known_s)
+    assert result.last.cells_v == result.raw.cells_v
+    assert (not result.rejected_s) or late_s > 0.0
 
 
 @pytest.mark.parametrize("drop_v", [0.2, 0.5, 0.8, 1.5])
@@ -947,10 +1029,12 @@ def test_a_state_of_a_cell_that_the_pack_lacks_is_refused() -> None:
 
 
 @pytest.mark.parametrize("stands_s", [2.0, 5.0, 15.0])
-def test_a_pack_voltage_that_stands_still_does_not_hide_a_cell_that_collapses(
-    stands_s: float,
+@pytest.mark.parametrize("indexes", [(2,), (2, 5), (0, 1, 3, 4, 5)], ids=len)
+@pytest.mark.parametrize("drop_v", [0.5, 1.5])
+def test_a_pack_voltage_that_stands_still_does_not_hide_cells_that_collapse(
+    drop_v: float, indexes: tuple[int, ...], stands_s: float
 ) -> None:
-    stuck, falls = Stuck("voltage_v"), collapse(0.5, math.inf)
+    stuck, falls = Stuck("voltage_v"), collapse(drop_v, math.inf, indexes)
 
     def change(snapshot: Snapshot) -> Snapshot:
         fallen = falls(snapshot)

@@ -13,6 +13,7 @@ from dronebms.core.pack_data import PackData
 from dronebms.core.resolution import FINE, Resolution
 from dronebms.monitoring.consistency.current_response import CurrentSample, Evidence
 from dronebms.monitoring.consistency.currents import CurrentState, Wrong
+from dronebms.monitoring.consistency.lone_voltage import LoneVoltage, PackReading
 from dronebms.monitoring.consistency.voltage_samples import VoltageSample
 from dronebms.monitoring.consistency.voltages import Fault, VoltageState
 from smartbattery.registers import STATUS_INITIALIZED
@@ -32,7 +33,7 @@ _MOST_READINGS = 100  # of a second; a frozen gauge is read on and on without a 
 class ConsistencyState:
     """State of the check; times in seconds of the loop's clock."""
 
-    FORMAT: ClassVar[int] = 5
+    FORMAT: ClassVar[int] = 6
 
     second_s: float | None = None  # of the last whole second
     currents_a: tuple[float, ...] = ()  # since then
@@ -43,6 +44,7 @@ class ConsistencyState:
     initialized: bool = False  # the gauge of this pack has reported so
     voltages: VoltageState = field(default_factory=VoltageState)
     currents: CurrentState = field(default_factory=CurrentState)
+    lone_voltage: LoneVoltage = field(default_factory=LoneVoltage)
 
 
 class ConsistencyCheck:
@@ -62,6 +64,7 @@ class ConsistencyCheck:
         self._initialized = state.initialized
         self._voltages = state.voltages
         self._currents = state.currents
+        self._lone_voltage = state.lone_voltage
 
     def state(self) -> ConsistencyState:
         """State for a restart."""
@@ -75,6 +78,7 @@ class ConsistencyCheck:
             self._initialized,
             self._voltages,
             self._currents,
+            self._lone_voltage,
         )
 
     def check(
@@ -94,7 +98,10 @@ class ConsistencyCheck:
             armed: of the vehicle, None if unknown: then the pack may fly.
         """
         snapshot = self._checked_start(snapshot)
-        checked = self._checked_voltages(snapshot, pack_data)
+        if snapshot.known_cells_v():
+            checked = self._checked_voltages(snapshot, pack_data)
+        else:
+            checked = self._checked_alone(snapshot, pack_data)
         checked = self._checked_current(checked, pack_data, resolution, armed=armed)
         checked = self._checked_charge(checked, snapshot)
         if not checked.doubts:
@@ -127,10 +134,10 @@ class ConsistencyCheck:
             self._judged(self._voltages.added(sample, pack_data.chemistry, ah))
         elif sample is not None and self._voltages.fault is None:
             # A bad contact comes and goes within a second.
-            return _without_cells(snapshot, self._voltages.odd_cell(sample))
+            return _without_cells(snapshot, self._voltages.odd_cells(sample))
         pack_v = snapshot.voltage_v
         state = self._voltages
-        if state.fault is None or not known_v or (state.fault is Fault.PACK and pack_v is None):
+        if state.fault is None or (state.fault is Fault.PACK and pack_v is None):
             return snapshot
         if state.fault is Fault.CELLS:
             return _without_cells(snapshot, state.cells)
@@ -150,6 +157,20 @@ class ConsistencyCheck:
             doubts=(*snapshot.doubts, f"{pack}, cells {sum_v:.1f} V disputed"),
             disputed={"voltage_v": packs_v, "cells_v": tuple(known_v)},
         )
+
+    def _checked_alone(self, snapshot: Snapshot, pack_data: PackData) -> Snapshot:
+        """Reject a pack's voltage without cells that no pack steps to."""
+        pack_v = snapshot.voltage_v
+        if pack_v is None:
+            return snapshot
+        read_s = snapshot.read_at_s.get("voltage_v", snapshot.t_s)
+        state = self._lone_voltage
+        state = state.added(PackReading(read_s, pack_v, snapshot.current_a), pack_data)
+        self._lone_voltage = state
+        if not state.is_rejected or state.last is None:
+            return snapshot
+        doubt = f"pack {pack_v:.1f} V rejected, {state.last.pack_v:.1f} V before"
+        return _rejected(changed(snapshot, voltage_v=None), ("voltage_v",), doubt)
 
     def _is_due(self, sample: VoltageSample) -> bool:
         """Whether a sample is the one of a second, or cannot wait for it."""

@@ -18,6 +18,7 @@ from dronebms.monitoring.consistency.voltage_samples import (
     movement,
     step_samples,
 )
+from smartbattery.values import changed
 
 # a cell's difference that explains the sum's, within these
 _CELL_V = 0.03
@@ -34,6 +35,7 @@ _WIRE_BEFORE = 5  # samples before an open sense wire
 _WIRE_CLOSED = 5  # samples near the others after it
 _NO_VOTE_FRAC = 0.001  # of the pack: movement of the sum that a pack's voltage follows
 _FOLLOWED = 2  # samples in which the pack has followed a low cell: its voltage was read late
+_PARTED_FRAC = 0.2  # of a cell's voltage: no step of the load parts it so from the others
 
 
 def stuck_cells(samples: Sequence[VoltageSample]) -> tuple[int, ...]:
@@ -99,8 +101,8 @@ def odd_cell(samples: Sequence[VoltageSample], base_v: float | None) -> tuple[in
         return ()
     middle_v = median(cells_v)
     odd = max(range(len(cells_v)), key=lambda k: abs(cells_v[k] - middle_v))
-    oldest_v = _differences_v(samples[0], odd)
-    newest_v = _differences_v(samples[-1], odd)
+    oldest_v = _differences_v(samples[0], (odd,))
+    newest_v = _differences_v(samples[-1], (odd,))
     agreed = abs(oldest_v[1]) < _ODD_CELL_V / 2.0
     own_v = oldest_v if agreed and len(samples) > 1 else (0.0, 0.0)
     if base_v is not None:
@@ -109,22 +111,54 @@ def odd_cell(samples: Sequence[VoltageSample], base_v: float | None) -> tuple[in
     sum_v = newest_v[1] - own_v[1]
     slack_v = max(_CELL_V, _CELL_FRAC * abs(cell_v))
     is_odd = abs(cell_v) >= _ODD_CELL_V and abs(cell_v - sum_v) <= slack_v
-    return (odd,) if is_odd and _pack_votes(samples, odd) else ()
+    return (odd,) if is_odd and _pack_votes(samples, (odd,)) else ()
+
+
+def parted_cells(samples: Sequence[VoltageSample], rejected: tuple[int, ...]) -> tuple[int, ...]:
+    """Some of the cells, also most of them, that have left the others and the pack at once.
+
+    `rejected` are those that had left them before: they stay among the parted ones.
+    """
+    if len(samples) == 1 or len(rejected) == len(samples[-1].cells_v):
+        return ()
+    *before, newest = [_without(sample, rejected) for sample in samples[-1 - _WIRE_BEFORE :]]
+    pack_v = newest.pack_v - median([sample.pack_v for sample in before])
+    own_v = [median(column) for column in zip(*(one.cells_v for one in before), strict=True)]
+    share_v = pack_v / len(own_v)
+    away_v = [now_v - v - share_v for v, now_v in zip(own_v, newest.cells_v, strict=True)]
+    parted = [k for k, v in enumerate(own_v) if abs(away_v[k]) > _PARTED_FRAC * v]
+    others_v = [abs(v) for k, v in enumerate(away_v) if k not in parted]
+    if not parted or not others_v:
+        return ()
+    stood = max(others_v) <= _OTHERS_FRAC * min(abs(away_v[k]) for k in parted)
+    sum_v = newest.difference_v - median([sample.difference_v for sample in before])
+    parted_v = sum([away_v[k] for k in parted])
+    stood = stood and abs(parted_v - sum_v) <= _OTHERS_FRAC * abs(parted_v)
+    found = tuple(sorted({*parted, *rejected}))
+    votes = len(found) < len(own_v) and _pack_votes(samples, found)
+    return found if stood and votes else ()
+
+
+def _without(sample: VoltageSample, cells: tuple[int, ...]) -> VoltageSample:
+    """The sample with the median of the other cells in place of some."""
+    if not cells:
+        return sample
+    others_v = median(_others(sample, cells))
+    cells_v = tuple([others_v if k in cells else v for k, v in enumerate(sample.cells_v)])
+    return changed(sample, cells_v=cells_v)
 
 
 def still_odd(
     samples: Sequence[VoltageSample], cells: tuple[int, ...], base_v: float
 ) -> tuple[int, ...]:
-    """The rejected cell while both differences last, in the median of some seconds.
+    """The rejected cells while both differences last, in the median of some seconds.
 
-    The cell's own difference from the others may be a part of it.
+    Their own difference from the others may be a part of it.
     """
-    if len(cells) != 1 or len(samples[-1].cells_v) < _LEAST_CELLS:
-        return ()
-    if not _pack_votes(samples, cells[0]):
+    if not cells or len(cells) == len(samples[-1].cells_v) or not _pack_votes(samples, cells):
         return ()
     since_s = samples[-1].t_s - _LASTS_S - SLACK_S
-    recent = [_differences_v(sample, cells[0]) for sample in samples if sample.t_s >= since_s]
+    recent = [_differences_v(sample, cells) for sample in samples if sample.t_s >= since_s]
     newest = recent[-_FOLLOWED:]
     followed = [abs(sum_v - base_v) < abs(cell_v) / 2.0 for cell_v, sum_v in newest]
     if len(newest) == _FOLLOWED and all(followed) and max(cell_v for cell_v, _ in newest) < 0.0:
@@ -136,9 +170,11 @@ def still_odd(
     return cells if lasts and abs(cell_v - sum_v) <= slack_v else ()
 
 
-def _differences_v(sample: VoltageSample, k: int) -> tuple[float, float]:
-    """Differences of a cell from the middle of all and of the sum from the pack."""
-    return sample.cells_v[k] - median(sample.cells_v), sample.difference_v
+def _differences_v(sample: VoltageSample, cells: tuple[int, ...]) -> tuple[float, float]:
+    """Differences of some cells from the middle and of the sum from the pack."""
+    one_of_many = len(cells) == 1 and len(sample.cells_v) >= _LEAST_CELLS
+    middle_v = median(sample.cells_v if one_of_many else _others(sample, cells))
+    return sum([sample.cells_v[k] - middle_v for k in cells]), sample.difference_v
 
 
 def lone_step(samples: Sequence[VoltageSample]) -> tuple[int, float] | None:
@@ -160,7 +196,7 @@ def lone_step(samples: Sequence[VoltageSample]) -> tuple[int, float] | None:
     cell_step_v = median_step([sample.cells_v[odd] for sample in recent])
     stood_v = min(abs(others_step_v), abs(cell_step_v))
     alone = abs(step_v) >= _STEP_V and stood_v <= _OTHERS_FRAC * abs(step_v)
-    alone = alone and _pack_votes(samples, odd)
+    alone = alone and _pack_votes(samples, (odd,))
     return (odd, sum_v) if alone and abs(step_v - sum_v) <= _STEP_FRAC * abs(step_v) else None
 
 
@@ -174,19 +210,23 @@ def step_lasts(samples: Sequence[VoltageSample], cell: int, step_v: float, base_
     if len(recent) < count:
         return True
     apart = any(abs(sample.difference_v - base_v) >= abs(step_v) / 2.0 for sample in recent)
-    return apart and _pack_votes(samples, cell)
+    return apart and _pack_votes(samples, (cell,))
+
+
+def _others(sample: VoltageSample, cells: tuple[int, ...]) -> list[float]:
+    return [v for k, v in enumerate(sample.cells_v) if k not in cells]
 
 
 def _others_v(sample: VoltageSample, cell: int) -> float:
-    return median([v for k, v in enumerate(sample.cells_v) if k != cell])
+    return median(_others(sample, (cell,)))
 
 
-def _pack_votes(samples: Sequence[VoltageSample], cell: int) -> bool:
-    """Whether the pack's voltage is evidence against a cell: it has followed the other ones."""
+def _pack_votes(samples: Sequence[VoltageSample], cells: tuple[int, ...]) -> bool:
+    """Whether the pack's voltage is evidence against some cells: it has followed the others."""
     pack_v = samples[-1].pack_v
     same = []
     for sample in reversed(samples):
         if sample.pack_v != pack_v:
             break
-        same.append(sum(sample.cells_v) - sample.cells_v[cell])
+        same.append(sum(_others(sample, cells)))
     return len(same) <= FEW or movement(same) < _NO_VOTE_FRAC * pack_v

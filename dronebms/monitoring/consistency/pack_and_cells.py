@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 
 from dronebms.core.chemistry import Chemistry
 from dronebms.monitoring.consistency.voltage_samples import (
@@ -95,6 +95,20 @@ def cells_start_empty(samples: Sequence[VoltageSample], chemistry: Chemistry) ->
     least_v = chemistry.ocv_v[0] - _EMPTY_V
     count = len(first.cells_v)
     return max(first.cells_v) < least_v <= first.pack_v / count <= highest_cell_v(chemistry)
+
+
+def cells_start_apart(samples: Sequence[VoltageSample], chemistry: Chemistry) -> tuple[int, ...]:
+    """Cells that no charge has, in the first reading of a pack that agrees with the other ones."""
+    first = samples[0]
+    low_v = chemistry.ocv_v[0] - _EMPTY_V
+    high_v = highest_cell_v(chemistry)
+    apart = tuple([k for k, v in enumerate(first.cells_v) if not low_v <= v <= high_v])
+    others_v = [v for v in first.cells_v if low_v <= v <= high_v]
+    if len(samples) > 1 or not apart or not others_v:
+        return ()
+    whole_v = fmean(others_v) * len(first.cells_v)
+    agrees = abs(whole_v - first.pack_v) <= _STOOD * abs(whole_v - sum(first.cells_v))
+    return apart if agrees else ()
 
 
 def hides_a_cell(samples: Sequence[VoltageSample]) -> bool:

@@ -9,21 +9,24 @@ order; all are evaluated once a second.
    their sum is right. What the other cells leave of the pack is their mean.
 2. Cells that stand still to the bit while the others move are stuck and rejected. If all are
    stuck, cells and pack are disputed, because no reading shows the weakest cell.
-3. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
+3. Some cells, even most of them, that at once leave the others and the pack by more than a step of
+   the load are rejected: the others and the pack stand. So are, from the first reading on, those
+   that no charge has, if the pack agrees with the others.
+4. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
    agrees with the others. A pack's voltage that stands still while the others move agrees with
    nothing, and one that follows a low cell some seconds later was read late. Differences that
    were there before are the pack's own and do not count, so that an offset of the pack's voltage
    hides no weak cell. A step of one cell alone, which the sum has and the pack has not, is enough
    from a smaller size on; that cell is rejected until the sum has stepped back.
-4. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
+5. A single cell and its pack are one against one: a voltage that no such cell has is rejected,
    else both are disputed.
-5. A pack voltage that stands still to the bit while the cells move is stuck and rejected. All
+6. A pack voltage that stands still to the bit while the cells move is stuck and rejected. All
    cells that step away from a pack that does not step are rejected: a step of the load moves
    both. So are cells below any charge from the first reading on, if the pack is not.
-6. Cells that equal each other to the bit, or stand still, are one reading and not many: if the
+7. Cells that equal each other to the bit, or stand still, are one reading and not many: if the
    pack sinks away from them gradually, one of the hidden cells may sink; if the current steps and
    the pack with it, they are stuck. Disputed.
-7. Otherwise the cells agree with each other, and the pack is rejected: many readings against one.
+8. Otherwise the cells agree with each other, and the pack is rejected: many readings against one.
 
 Volts, amperes. The verdict stays until the readings agree again.
 """
@@ -38,6 +41,7 @@ from dronebms.monitoring.consistency.odd_cells import (
     lone_step,
     odd_cell,
     open_wire,
+    parted_cells,
     step_lasts,
     still_odd,
     still_open,
@@ -47,6 +51,7 @@ from dronebms.monitoring.consistency.pack_and_cells import (
     all_stepped,
     cells_jumped,
     cells_stand_under_load,
+    cells_start_apart,
     cells_start_empty,
     hides_a_cell,
     highest_cell_v,
@@ -133,11 +138,12 @@ class VoltageState:
         samples = (sample,) if lasted else samples
         return changed(state, samples=samples, fault=None, cells=(), since_s=None)
 
-    def odd_cell(self, sample: VoltageSample) -> tuple[int, ...]:
-        """The cell that a reading between two seconds contradicts; it is none of the verdict."""
+    def odd_cells(self, sample: VoltageSample) -> tuple[int, ...]:
+        """The cells that a reading between two seconds contradicts; they are no verdict."""
         if not self.samples or len(self.samples[-1].cells_v) != len(sample.cells_v):
             return ()
-        return odd_cell((*self.samples, sample), self.base_v)
+        samples = (*self.samples, sample)
+        return odd_cell(samples, self.base_v) or parted_cells(samples, ())
 
 
 def _first(since_s: float | None, sample: VoltageSample) -> float:
@@ -146,6 +152,8 @@ def _first(since_s: float | None, sample: VoltageSample) -> float:
 
 def _stepped(state: VoltageState) -> VoltageState:
     """The state with a cell that has stepped alone, until the sum has stepped back."""
+    if state.cells and state.is_settled and (more := parted_cells(state.samples, state.cells)):
+        return changed(state, cells=more, step_v=None)
     if state.step_v is not None and state.base_v is not None:
         if step_lasts(state.samples, state.cells[0], state.step_v, state.base_v):
             return state
@@ -162,7 +170,7 @@ def _verdict(
     state: VoltageState, chemistry: Chemistry, ohm: float
 ) -> tuple[Fault | None, tuple[int, ...]]:
     """The verdict after a second and the rejected cells; `ohm` is of a new cell."""
-    certain = _certain(state, ohm)
+    certain = _certain(state, chemistry, ohm)
     if certain is not None:
         return certain
     if not (_differ(state) or _moved_apart(state)):
@@ -175,7 +183,9 @@ def _verdict(
     return _many_against_one(state.samples, chemistry, ohm), ()
 
 
-def _certain(state: VoltageState, ohm: float) -> tuple[Fault, tuple[int, ...]] | None:
+def _certain(
+    state: VoltageState, chemistry: Chemistry, ohm: float
+) -> tuple[Fault, tuple[int, ...]] | None:
     """A verdict that does not wait for a difference to last."""
     samples = state.samples
     stuck = stuck_cells(samples)
@@ -187,6 +197,8 @@ def _certain(state: VoltageState, ohm: float) -> tuple[Fault, tuple[int, ...]] |
             or open_wire(samples)
             or stuck
             or odd_cell(samples, state.base_v)
+            or cells_start_apart(samples, chemistry)
+            or parted_cells(samples, state.cells)
             or still_odd(samples, state.cells, state.base_v or 0.0)
         )
         if cells:
