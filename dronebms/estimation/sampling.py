@@ -20,6 +20,7 @@ _SECOND_S = 1.0 - 1e-6
 _COUNT_S = 10.0
 _MIN_COUNT_S = 5.0
 _SD_COUNT_FRAC = 0.1  # of a current derived so; a held one is uncertain as a whole
+_MOST_BURSTS = 2.0  # of a current derived so, times the chemistry's 10 s current
 _KNOWN_S = 60.0  # how long a current that was read or derived counts as known
 _MIN_CELL_V = 1.5  # a first reading below it is not a cell
 _FORGET_S = 600.0  # gap after which the pack may have been charged or changed
@@ -80,9 +81,14 @@ class CurrentTracker:
     counts: tuple[tuple[float, float], ...] = ()  # since when, remaining ampere-seconds
     known: tuple[float, float] | None = None  # time and amperes last read or derived
 
-    def updated(self, snapshot: Snapshot) -> tuple["CurrentTracker", tuple[float, float] | None]:
-        """Take in a snapshot; with (amperes, standard deviation), None when never known."""
-        counts = self._counted(snapshot)
+    def updated(
+        self, snapshot: Snapshot, most_a: float
+    ) -> tuple["CurrentTracker", tuple[float, float] | None]:
+        """Take in a snapshot; with (amperes, standard deviation), None when never known.
+
+        A change of the remaining capacity by more than `most_a` is no count.
+        """
+        counts = self._counted(snapshot, most_a)
         known = self.known
         current_a = snapshot.current_a
         sd_frac = 0.0
@@ -105,13 +111,15 @@ class CurrentTracker:
         """Whether the current was read or derived within the last minute."""
         return self.known is not None and now_s - self.known[0] <= _KNOWN_S
 
-    def _counted(self, snapshot: Snapshot) -> tuple[tuple[float, float], ...]:
+    def _counted(self, snapshot: Snapshot, most_a: float) -> tuple[tuple[float, float], ...]:
         counts = self.counts
         now_s = snapshot.t_s
         mah = snapshot.remaining_mah
         if mah is not None and (not counts or mah * 3.6 != counts[-1][1]):
             read_s = snapshot.read_at_s.get("remaining_mah", now_s)
-            counts = (*counts, (read_s, mah * 3.6))
+            last_s, last_as = counts[-1] if counts else (read_s, mah * 3.6)
+            jumps = abs(mah * 3.6 - last_as) > most_a * max(read_s - last_s, 1.0)
+            counts = ((read_s, mah * 3.6),) if jumps else (*counts, (read_s, mah * 3.6))
         while len(counts) > 1 and counts[1][0] <= now_s - _COUNT_S:
             counts = counts[1:]
         return counts
@@ -195,6 +203,9 @@ class Sampling:
 
     def __init__(self, pack_data: PackData, state: SamplingState = SamplingState()) -> None:
         self._pack_data = pack_data
+        burst_c = pack_data.chemistry.burst_c
+        unknown = pack_data.capacity_mah is None
+        self._most_a = math.inf if unknown else _MOST_BURSTS * burst_c * pack_data.capacity_ah
         self._restore(state)
 
     def state(self) -> SamplingState:
@@ -253,7 +264,7 @@ class Sampling:
 
     def _read(self, snapshot: Snapshot, cells: int) -> Reading | None:
         """The snapshot as a reading; None when it holds none newer than the last."""
-        self._current, current = self._current.updated(snapshot)
+        self._current, current = self._current.updated(snapshot, self._most_a)
         read_s = snapshot.read_at_s.get("voltage_v")
         newest = self._newest
         if snapshot.voltage_v is None or current is None or read_s is None or cells == 0:

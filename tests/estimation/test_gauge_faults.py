@@ -144,6 +144,21 @@ def test_a_remaining_capacity_that_stands_still_gives_no_current() -> None:
     assert (late.soc_pct, late.remaining_s) == (None, None)
 
 
+@pytest.mark.parametrize("jump_mah", [-3000.0, -800.0, 900.0])
+def test_a_remaining_capacity_that_jumps_gives_no_current(jump_mah: float) -> None:
+    estimator, estimates = Estimator(FACTS), []
+    for t in range(240):
+        seen = look(float(t), 3.9 - 0.0006 * t, 25.0 + t % 2 if not 100 <= t < 200 else None)
+        mah = 3700.0 - 7.1 * t + (jump_mah if t >= 96 else 0.0)
+        estimates.append(estimator.update(replace(seen, full_mah=5000.0, remaining_mah=mah)))
+    before, after = estimates[95], estimates[239]
+    assert before.soc_pct is not None
+    assert after.soc_pct is not None
+    assert before.soc_pct - after.soc_pct == pytest.approx(144 * 25.5 / 36.0 / 5.0, abs=3.0)
+    assert after.remaining_s is not None
+    assert after.remaining_s > 60.0
+
+
 @pytest.mark.slow
 def test_a_gauge_that_reports_a_part_used_pack_as_full_hides_no_end(
     tmp_path: Path,

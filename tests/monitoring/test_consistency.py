@@ -829,6 +829,37 @@ def test_a_charge_that_contradicts_the_current_is_rejected(name: str) -> None:
     assert result.last.current_a == result.raw.current_a
 
 
+@pytest.mark.parametrize("factor", [0.1, 0.5, 1.3, 2.22, 10.0])
+@pytest.mark.parametrize("span_s", [3.0, 30.0, 90.0])
+@pytest.mark.parametrize("load_c", [0.9, 1.75, 4.0])
+def test_a_charge_that_was_wrong_for_a_while_leaves_the_current_known(
+    load_c: float, span_s: float, factor: float
+) -> None:
+    wrong = charge(lambda mah: mah * factor)
+    pack = Pack(load_c=load_c)
+    end_s = FAULT_S + span_s
+    result = flown(lambda s: wrong(s) if s.t_s < end_s else s, pack, end_s=end_s + 60.0)
+    assert set(result.rejected_s) == set(MAH)
+    assert result.disputed_s == {}
+    assert result.last.current_a == result.raw.current_a
+
+
+@pytest.mark.parametrize("name", ["none", "a quarter low"])
+def test_a_current_that_is_wrong_is_withheld_though_the_charge_has_jumped_before(name: str) -> None:
+    """The charge has jumped, and jumped back, when the current becomes wrong."""
+    wrong = {"none": current(lambda _: 0.0), "a quarter low": current(lambda a: 0.75 * a)}[name]
+    high = charge(lambda mah: mah * 1.3)
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        if snapshot.t_s < 80.0:
+            return high(snapshot)
+        return wrong(snapshot) if snapshot.t_s >= 100.0 else snapshot
+
+    result = flown(change, end_s=220.0)
+    assert result.last.current_a is None
+    assert {"current_a"} <= {*result.rejected_s, *result.disputed_s}
+
+
 # Words of the charge of which one is that of another register, or of no pack.
 WRONG_WORDS: dict[str, Change] = {
     "full charge 1 mAh": lambda s: replace(s, full_mah=1.0),

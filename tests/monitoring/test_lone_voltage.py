@@ -117,6 +117,14 @@ def test_a_nearly_empty_pack_whose_cells_fail_together_is_known() -> None:
     assert result.last.voltage_v == result.raw.voltage_v
 
 
+@pytest.mark.parametrize("cells", SERIES)
+def test_a_voltage_that_was_no_packs_does_not_reject_the_right_one(cells: int) -> None:
+    high = stepped(lambda v, _: v * 2.0, end_s=90.0)
+    result = checked(high, pack_of(cells))
+    assert result.rejected_s == {}
+    assert result.last == result.raw
+
+
 def test_nothing_is_rejected_of_an_unknown_number_of_cells() -> None:
     check, data = ConsistencyCheck(), PackData(LIPO, capacity_mah=16_000.0)
     for sound in pack_of(6).snapshots(80.0):

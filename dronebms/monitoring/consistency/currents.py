@@ -158,6 +158,9 @@ def _responded(state: CurrentState, by: Evidence) -> CurrentState:
 def _counted(state: CurrentState, by: Evidence) -> CurrentState:
     """Decide on counts that contradict each other; the verdict stays until they agree."""
     counts = state.counts
+    if state.mismatch is None and _has_jumped(counts, by.ah):
+        # A charge that is rejected itself is no witness, also not once it has jumped back.
+        return changed(state, counts=counts.without_difference())
     rates_a = state.rates_a
     currents_a = [sample.current_a for sample in state.samples]
     lag_mah = (max(currents_a) - min(currents_a)) * _LAG_S / 3.6
@@ -206,15 +209,19 @@ def _agreed_a(state: CurrentState, since: Anchor | None, for_s: float, ah: float
     return rates_a[0] if lasts and _agree(*rates_a, ah) else None
 
 
+def _has_jumped(counts: Counts, ah: float) -> bool:
+    """Whether the charge has jumped by more than a gauge corrects."""
+    most_mah = 1000.0 * _CORRECTIONS_FRAC * ah + _DRAWN_FRAC * abs(counts.drawn_mah)
+    return abs(counts.jumped_mah) > most_mah
+
+
 def _decided(state: CurrentState, by: Evidence) -> CurrentState:
     """The verdict from all evidence."""
     ah = by.ah
     counts = state.counts
-    most_mah = 1000.0 * _CORRECTIONS_FRAC * ah + _DRAWN_FRAC * abs(counts.drawn_mah)
-    jumped = abs(counts.jumped_mah) > most_mah
+    jumped = _has_jumped(counts, ah)
     lately_a = _agreed_a(state, state.last, _AGREES_S, ah)
     first_a = _agreed_a(state, state.refuted, _COPIES_S, ah)
-    # A charge that is rejected itself is no witness for a current.
     if lately_a is not None and not jumped and (lately_a >= LOAD_C * ah or not by.flies):
         settled = counts.without_difference()
         state = changed(state, refuted_s=None, counts=settled, mismatch=None)

@@ -11,6 +11,7 @@ nearly empty: its limits have tripped, and its cells may fail together. Volts, a
 from dataclasses import dataclass
 
 from dronebms.core.pack_data import PackData
+from dronebms.monitoring.consistency.pack_and_cells import highest_cell_v
 
 _CELLS = 1.3  # of the pack: one that fails, in reverse at a third of its voltage
 _LOAD_FRAC = 0.45  # of the voltage: more than any load takes, also in the cold
@@ -45,7 +46,8 @@ class LoneVoltage:
         if self.is_rejected:
             return self if lost_v > loss_frac / 2.0 * last.pack_v else LoneVoltage(newest)
         steps = lost_v > loss_frac * last.pack_v and newest.t_s - last.t_s <= _MOST_GAP_S
-        is_charged = last.pack_v > cells * pack_data.low_v
+        high_v = highest_cell_v(pack_data.chemistry)  # above it the last reading was wrong
+        is_charged = pack_data.low_v < last.pack_v / cells <= high_v
         if not steps or not is_charged or last.current_a is None or newest.current_a is None:
             return LoneVoltage(newest)
         ohm = _OHMS * cells * pack_data.chemistry.new_cell_ohm(pack_data.capacity_ah)
