@@ -32,7 +32,9 @@ from dronebms.dronecan.can_url import CanUrl, multicast_group, parse_can_url
 from dronebms.service.checkpoint import CHECKPOINT, unread_reason
 from dronebms.service.config import Config
 from dronebms.service.config.battery_config import BatteryConfig
+from dronebms.service.outputs.vehicle_bridge import signing_path
 from dronebms.service.sources.gauge_packages import trouble_of
+from mavlink_bridge.protocol import signing_file
 from mavlink_bridge.protocol.link import LinkUrl, Resolver, parse_url
 from mavlink_bridge.protocol.transports import Address
 from mavlink_bridge.vehicle import unread_originals
@@ -70,6 +72,7 @@ def machine_findings(config: Config, clock: Clock) -> list[Finding]:
         *_unexpanded(config),
         *_folders(config),
         *_original_limits(config),
+        *_signing(config),
         *_date(config),
         *_outputs(config, clock),
         *_can(config),
@@ -325,6 +328,20 @@ def _folders(config: Config) -> Iterator[Finding]:
         elif (unread := unread_reason(config.vehicle_dir / CHECKPOINT)) is not None:
             text = f"earlier faults unknown: {unread}; the next run is no-go until it is restarted"
             yield Finding("state", text, f"sudo rm {config.vehicle_dir / CHECKPOINT}", works=True)
+
+
+def _signing(config: Config) -> Iterator[Finding]:
+    """Files with the times of signed frames that the next run does not use."""
+    for link in config.mavlink:
+        if link.signing_key is None or config.state is None:
+            continue
+        path = signing_path(link, config.state)
+        if (unread := signing_file.unread_reason(path)) is not None:
+            text = (
+                f"signing times unknown: {unread}; the next run begins again, and accepts signed "
+                "frames of the last minute once more, without a date those of any time"
+            )
+            yield Finding(config.link_name(link), text, f"sudo rm {path}", works=True)
 
 
 def _original_limits(config: Config) -> Iterator[Finding]:

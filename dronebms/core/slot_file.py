@@ -61,6 +61,7 @@ class SlotFile:
         if locks and not locked(self._file):
             self.close()
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
+        self._was_own = self.is_own
 
     @property
     def is_own(self) -> bool:
@@ -76,11 +77,21 @@ class SlotFile:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the path is no longer this file."""
+        """Whether the path is no longer this file: it was deleted, or another one is there."""
         try:
-            return self._path.stat().st_ino != os.fstat(self._file).st_ino
+            return not os.path.samestat(self._path.stat(), os.fstat(self._file))
         except FileNotFoundError:
             return True
+
+    @property
+    def loss(self) -> str | None:
+        """Why a new file has to take the place of this one; `None` while it is the user's own.
+
+        A file system without permissions has no file that is the user's own: none is replaced.
+        """
+        if self.is_deleted:
+            return "it was deleted"
+        return "others could write it" if self._was_own and not self.is_own else None
 
     @property
     def is_syncing(self) -> bool:
@@ -97,8 +108,8 @@ class SlotFile:
         Raises:
             OSError: the file cannot be read.
         """
-        self._is_read = True
         found = _whole_slots(self._file, self._mark, self._slot_bytes)
+        self._is_read = True  # else a write would begin with a number that the file has passed
         if not found:
             return None
         self.number, self._newest, newest = max(found)
@@ -167,6 +178,26 @@ class SlotFile:
             self._error = error
 
 
+def own_file(
+    path: Path, mark: bytes, slot_bytes: int, *, locks: bool = False
+) -> tuple[SlotFile, bool]:
+    """Open a file; a new one takes the place of one that other users can write.
+
+    Returns:
+        The file, and whether it is a new one in that place.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: it cannot be opened, or not be replaced.
+    """
+    file = SlotFile(path, mark, slot_bytes, locks=locks)
+    if file.is_own:
+        return file, False
+    file.close()
+    path.unlink()
+    return SlotFile(path, mark, slot_bytes, locks=locks), True
+
+
 def _whole_slots(file: int, mark: bytes, slot_bytes: int) -> list[tuple[int, int, bytes]]:
     """Number, slot and body of each slot that is whole; raises OSError."""
     found: list[tuple[int, int, bytes]] = []
@@ -181,12 +212,34 @@ def _whole_slots(file: int, mark: bytes, slot_bytes: int) -> list[tuple[int, int
     return found
 
 
-def is_damaged(path: Path, mark: bytes, slot_bytes: int) -> bool:
-    """Whether a file that is not empty has no whole slot; it is read alone, without its lock.
+def damage(path: Path) -> str:
+    """Why a file without a whole slot is not used."""
+    return f"{path.name} is damaged"
 
-    Raises:
-        OSError: the file cannot be read.
+
+def exposure(path: Path) -> str:
+    """Why a file that other users can write is not used."""
+    return f"others could write {path.name}"
+
+
+def unread_reason(path: Path, marks: tuple[bytes, ...], slot_bytes: int) -> str | None:
+    """Why a run would not use the content of a file; `None` if it would, or without a file.
+
+    It is the file of the user who has the folder. A file that this user cannot read is not judged.
     """
+    try:
+        status = path.lstat()
+        owner = path.parent.stat().st_uid
+        if status.st_uid != owner or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return exposure(path)
+        is_unread = all(_is_damaged(path, mark, slot_bytes) for mark in marks)
+    except OSError:
+        return None
+    return damage(path) if is_unread else None
+
+
+def _is_damaged(path: Path, mark: bytes, slot_bytes: int) -> bool:
+    """Whether a file that is not empty has no whole slot; it is read alone, without its lock."""
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         return os.fstat(file).st_size > 0 and not _whole_slots(file, mark, slot_bytes)

@@ -18,7 +18,6 @@ the loop's clock and of the boot clock, which includes suspend.
 """
 
 import logging
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,10 +25,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+from dronebms.core import slot_file
 from dronebms.core.clock import boot_id, boot_s
 from dronebms.core.disk import may_be_there
 from dronebms.core.errors import InUseError
-from dronebms.core.slot_file import SlotFile, is_damaged
+from dronebms.core.slot_file import SlotFile
 from dronebms.core.state import decode, encode, from_json, to_json
 from dronebms.monitoring.pack_recognition import MOST_GAP_S
 from dronebms.monitoring.restart_state import LATCHES, UNREAD
@@ -44,9 +44,9 @@ _MAX_TRIES = 3
 _STOP_S = 5.0  # that closing waits for a disk
 _HELD_S = 30.0  # after the end of a run, for its restart
 _STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
-_DAMAGED = f"{CHECKPOINT} is damaged"
+_DAMAGED = slot_file.damage(Path(CHECKPOINT))
 _UNREADABLE = f"{CHECKPOINT} cannot be read"
-_NOT_PRIVATE = f"others could write {CHECKPOINT}"
+_NOT_PRIVATE = slot_file.exposure(Path(CHECKPOINT))
 _log = logging.getLogger(__name__)
 
 
@@ -173,22 +173,23 @@ class CheckpointFile:
             file.close()
 
     def _opened(self) -> SlotFile:
-        """The file; a new one in place of one that other users can write."""
-        file = SlotFile(self._path, _MARK, _SLOT_BYTES, locks=True)  # one service writes it
-        if file.is_own:
-            return file
-        _log.error("%s can be written by other users and is replaced", self._path)
-        self._is_replaced = True
-        file.close()
-        self._path.unlink()
-        return SlotFile(self._path, _MARK, _SLOT_BYTES, locks=True)
+        """The file; the log has that it is new in the place of one that others can write."""
+        # One service writes it.
+        file, is_new = slot_file.own_file(self._path, _MARK, _SLOT_BYTES, locks=True)
+        if is_new:
+            _log.error("%s can be written by other users and is replaced", self._path)
+            self._is_replaced = True
+        return file
 
     def _reopen(self) -> None:
-        """Make the file again if it was deleted or could not be opened."""
+        """Make the file again if it was deleted, others could write it or it was not opened."""
         if self._file is not None:
-            if not self._file.is_deleted:
+            loss = self._file.loss
+            if loss is None:
                 return
-            self._log_trouble("it was deleted, it is made again")
+            self._log_trouble(f"{loss}, it is made again")
+            if not self._file.is_deleted:
+                self._path.unlink()
         file = self._opened()
         self.close()
         self._file = file
@@ -276,19 +277,8 @@ class CheckpointFile:
 
 
 def unread_reason(path: Path) -> str | None:
-    """Why a run would not know the latched limits of a file; `None` if it would, or without a file.
-
-    It is the file of the user who has the folder. A file that this user cannot read is not judged.
-    """
-    try:
-        status = path.lstat()
-        owner = path.parent.stat().st_uid
-        if status.st_uid != owner or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return _NOT_PRIVATE
-        marks = (_MARK, _OLD_MARK)
-        return _DAMAGED if all(is_damaged(path, mark, _SLOT_BYTES) for mark in marks) else None
-    except OSError:
-        return None
+    """Why a run would not know the latched limits of a file; `None` if it would, or without one."""
+    return slot_file.unread_reason(path, (_MARK, _OLD_MARK), _SLOT_BYTES)
 
 
 class BackgroundCheckpoint:

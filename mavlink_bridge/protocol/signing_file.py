@@ -3,6 +3,10 @@
 
 A write survives the end of the process, however it ends, and is synced every 30 s. A thread writes:
 the loop waits for a write as long as a disk usually takes, and no longer.
+
+A file that other users can write decides nothing, as their times could refuse every peer: a new one
+takes its place, and times begin again. In a run the times in memory are the newest: they are
+written again if the file is deleted, swapped or made writable for others.
 """
 
 import logging
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from dronebms.core import slot_file
 from dronebms.core.slot_file import SlotFile
 from dronebms.core.state import decode, encode, from_json, to_json
 
@@ -62,7 +67,10 @@ class TimestampFile:
         self._file: SlotFile | None = None
         self._synced: int | None = None  # reference of the content that was last synced
         try:
-            self._file = SlotFile(path, _MARK, _SLOT_BYTES)
+            self._file, is_new = slot_file.own_file(path, _MARK, _SLOT_BYTES)
+            if is_new:
+                text = "%s can be written by other users and is replaced: signing times begin again"
+                _log.error(text, path)
             self.state = self._read(self._file)
         except OSError as error:
             self._log_trouble(error.strerror)
@@ -70,13 +78,11 @@ class TimestampFile:
     def write(self, state: SigningState) -> None:
         """Write the timestamps; a disk error is logged once."""
         try:
-            if self._file is None:
-                self._file = SlotFile(self._path, _MARK, _SLOT_BYTES)
-                self._file.read()  # ours are newer, whatever is in it
-            self._file.write(to_json(encode(state)))
+            file = self._reopened()
+            file.write(to_json(encode(state)))
             if self._synced is None or not 0 <= state.reference - self._synced < _SYNCED:
                 self._synced = state.reference
-                self._file.start_sync()
+                file.start_sync()
         except OSError as error:
             self._log_trouble(error.strerror)
         else:
@@ -89,6 +95,21 @@ class TimestampFile:
         if file is not None:
             file.close()
 
+    def _reopened(self) -> SlotFile:
+        """The file, made again if it was deleted, others could write it or it was not opened."""
+        before = self._file
+        loss = None if before is None else before.loss
+        if before is not None and loss is None:
+            return before
+        if loss is not None:
+            self._log_trouble(f"{loss}, it is made again")
+        self._file, _ = slot_file.own_file(self._path, _MARK, _SLOT_BYTES)
+        self._synced = None
+        if before is not None:
+            before.close()
+        self._file.read()  # ours are newer, whatever is in it
+        return self._file
+
     def _log_trouble(self, trouble: str | None) -> None:
         """Log a change of the trouble."""
         if trouble == self._trouble:
@@ -100,9 +121,6 @@ class TimestampFile:
             _log.error("signing timestamps are not stored: %s: %s", self._path, trouble)
 
     def _read(self, file: SlotFile) -> SigningState | None:
-        if not file.is_own:
-            _log.error("%s can be written by other users and is ignored", self._path)
-            return None
         body = file.read()
         if body is None:
             if not file.is_empty:
@@ -113,6 +131,11 @@ class TimestampFile:
         except ValueError as error:
             _log.error("%s is damaged: %s", self._path, error)
             return None
+
+
+def unread_reason(path: Path) -> str | None:
+    """Why a run would not use the times of a file; `None` if it would, or without a file."""
+    return slot_file.unread_reason(path, (_MARK,), _SLOT_BYTES)
 
 
 class BackgroundTimestamps:

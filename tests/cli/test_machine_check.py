@@ -186,6 +186,33 @@ def test_faults_of_earlier_runs_that_the_next_one_cannot_know_are_named(
 
 
 @pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        (b"x" * 100, 0o600, "signing is damaged"),
+        (b"", 0o622, "others could write signing"),
+        (b"", 0o600, None),
+    ],
+)
+def test_times_of_signed_frames_that_the_next_run_does_not_use_are_named(
+    content: bytes, mode: int, reason: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "signing"
+    path.write_bytes(content)
+    path.chmod(mode)
+    (tmp_path / "key").write_text("correct horse")
+    (tmp_path / "key").chmod(0o600)
+    link = '[[mavlink]]\nurl = "udpout:127.0.0.1:14550"\n'
+    signed = f'{link}signing_key = "{tmp_path}/key"\n'
+    state = f'[state]\ndir = "{tmp_path}"\n'
+    lines = found(f"{VIRTUAL}{signed}{state}")
+    assert [line.partition(";")[0] for line in lines] == (
+        [] if reason is None else [f"mavlink: signing times unknown: {reason}"]
+    )
+    assert found(f"{VIRTUAL}{link}{state}") == []
+    assert found(f"{VIRTUAL}{signed}") == []
+
+
+@pytest.mark.parametrize(
     ("name", "content", "mode", "reason"),
     [
         ("vehicle-3-1-limits.json", '{"MOT_BAT_CURR_MAX": 80}', 0o600, None),

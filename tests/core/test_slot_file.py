@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A file with four places: one write is lost at most, what is synced is never written to."""
 
+import errno
 import os
 import struct
 import threading
@@ -178,10 +179,37 @@ def test_a_locked_file_and_one_of_others_are_noticed(tmp_path: Path) -> None:
         assert file.is_own
         with pytest.raises(BlockingIOError):
             SlotFile(path, MARK, SLOT_BYTES, locks=True)
+        assert file.loss is None
         path.chmod(0o620)
         assert not file.is_own
         assert not file.is_deleted
+        assert file.loss == "others could write it"
+        with opened(path) as other:  # as on a file system without permissions
+            assert other.loss is None
         path.unlink()
-        assert file.is_deleted
+        assert file.loss == "it was deleted"
         path.touch()
-        assert file.is_deleted
+        assert file.loss == "it was deleted"
+
+
+def test_a_number_that_could_not_be_read_is_not_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    with opened(path) as file:
+        for body in (b"a", b"b", b"c"):
+            file.write(body)
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with opened(path) as file:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", failing)
+            for use in (file.read, lambda: file.write(b"d")):
+                with pytest.raises(OSError, match="Input/output error"):
+                    use()
+        file.write(b"e")
+        assert file.number == 4
+    with opened(path) as file:
+        assert file.read() == b"e"

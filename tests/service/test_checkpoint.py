@@ -38,6 +38,7 @@ from dronebms.monitoring.restart_state import LATCHES, PACKS, UNREAD, Latches, P
 from dronebms.protection.limits import LimitChange
 from dronebms.protection.rules import Rules
 from dronebms.service.checkpoint import (
+    CHECKPOINT,
     BackgroundCheckpoint,
     Checkpoint,
     CheckpointFile,
@@ -740,7 +741,7 @@ def test_a_run_of_another_configuration_takes_no_place_of_one_that_restarts(
 def test_a_file_that_other_users_can_write_is_ignored_and_replaced(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "k"
+    path = tmp_path / CHECKPOINT
     with closing(CheckpointFile(path)) as file:
         file.step(0.0, lambda: {"number": 1, LATCHES: LATCHED})
     assert unread_reason(path) is None
@@ -813,7 +814,7 @@ def test_a_whole_place_with_any_other_content_is_not_restored_and_one_line_state
 def test_one_line_states_that_a_checkpoint_is_damaged(
     tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "k"
+    path = tmp_path / CHECKPOINT
     for content, texts in ((b"", []), (data, [f"the last run is not restored: {path} is damaged"])):
         caplog.clear()
         path.write_bytes(content)
@@ -838,8 +839,8 @@ def test_a_state_without_a_json_form_stops_nothing(
         assert number_of(file.parts) == 1
 
 
-@pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_deleted_checkpoint_is_logged_once_and_made_again(
+@pytest.mark.parametrize("what", ["file", "folder", "for others"])
+def test_a_lost_checkpoint_is_logged_once_and_made_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -848,15 +849,18 @@ def test_a_deleted_checkpoint_is_logged_once_and_made_again(
         file.step(0.0, lambda: stored_number(1))
         if what == "file":
             path.unlink()
-        else:
+        elif what == "folder":
             shutil.rmtree(path.parent)
+        else:
+            path.chmod(0o666)
         for second in range(1, 4):
             file.step(float(second), lambda: stored_number(2))
         with pytest.raises(InUseError):  # the new file is locked as well
             CheckpointFile(path)
     with closing(CheckpointFile(path)) as file:
         assert number_of(file.parts) == 2
-    assert caplog.text.count("it was deleted, it is made again") == 1
+    loss = "others could write it" if what == "for others" else "it was deleted"
+    assert caplog.text.count(f"{loss}, it is made again") == 1
     assert caplog.text.count(f"a restart restores this run: {path} is written") == 1
 
 

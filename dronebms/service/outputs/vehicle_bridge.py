@@ -89,10 +89,15 @@ def _options_of(
         _log.warning("no [state]: a signed frame can be repeated after a restart")
         files[key] = None
     elif key not in files and state is not None:
-        name = SIGNING if config.role == VEHICLE else f"{SIGNING}.{_file_name(config.url)}"
-        store = BackgroundTimestamps(TimestampFile(state.folder / name))
+        store = BackgroundTimestamps(TimestampFile(signing_path(config, state)))
         files[key] = stack.enter_context(closing(store))
     return replace(options, key=key, timestamps=files[key])
+
+
+def signing_path(config: MavlinkConfig, state: StateConfig) -> Path:
+    """File of the timestamps of a link."""
+    name = SIGNING if config.role == VEHICLE else f"{SIGNING}.{_file_name(config.url)}"
+    return state.folder / name
 
 
 def _file_name(url: str) -> str:

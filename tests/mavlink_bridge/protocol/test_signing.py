@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed frames against pymavlink's own signing, over restarts and wrong clocks."""
 
+import errno
 import hashlib
+import os
+import shutil
 import struct
 import zlib
 from contextlib import closing
@@ -324,14 +327,82 @@ def test_one_torn_place_loses_only_the_last_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o660])
-def test_a_file_that_others_can_write_is_ignored(
+def test_a_file_that_others_can_write_decides_nothing_and_is_replaced_once(
     tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Run(NOW, tmp_path).kill()
-    (tmp_path / "signing").chmod(mode)
-    with closing(TimestampFile(tmp_path / "signing")) as store:
+    path = tmp_path / "signing"
+    with closing(TimestampFile(path)) as store:
+        store.write(state_of(1 << 47))  # which would refuse every peer
+    path.chmod(mode)
+    assert signing_file.unread_reason(path) == "others could write signing"
+    with closing(TimestampFile(path)) as store:
         assert store.state is None
-    assert "can be written by other users" in caplog.text
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert signing_file.unread_reason(path) is None
+    assert stored_in(path) is None
+    assert caplog.text.count("can be written by other users and is replaced") == 1
+
+
+@pytest.mark.parametrize("what", ["deleted", "folder", "older copy", "foreign", "for others"])
+def test_a_file_that_is_lost_in_a_run_is_made_again_with_the_times_in_memory(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = tmp_path / "state" / "signing"
+    ground = Peer(NOW)
+    frames = [ground.setting(0.0) for _ in range(3)]
+    run = Run(NOW, path.parent)
+    older = tmp_path / "older"
+    older.write_bytes(path.read_bytes())
+    older.chmod(0o666 if what == "foreign" else 0o600)
+    assert run.acts(frames[0]) is False
+    if what == "deleted":
+        path.unlink()
+    elif what == "folder":
+        shutil.rmtree(path.parent)
+    elif what == "for others":
+        path.chmod(0o666)
+    else:
+        older.replace(path)
+    run.step(frames[1])
+    run.step(frames[2])
+    run.kill()
+    loss = "others could write it" if what == "for others" else "it was deleted"
+    messages = [one.getMessage() for one in caplog.records if "signing timestamps" in one.message]
+    assert messages == [
+        f"signing timestamps are not stored: {path}: {loss}, it is made again",
+        f"signing timestamps are stored again: {path}",
+    ]
+    again = Run(NOW, path.parent)
+    for frame in frames:
+        assert again.acts(frame) is True  # refused, as in the run before
+    again.kill()
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "signing"
+    path.write_bytes(b"x" * 100)
+    assert signing_file.unread_reason(path) == "signing is damaged"
+
+
+def test_a_file_that_could_not_be_read_is_written_above_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "signing"
+    with closing(TimestampFile(path)) as store:
+        for number in range(1, 9):
+            store.write(state_of(number))
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", failing)
+        store = TimestampFile(path)
+        store.write(state_of(9))
+    store.write(state_of(10))
+    store.close()
+    assert stored_in(path) == state_of(10)
 
 
 def test_a_folder_that_cannot_be_used_is_logged(caplog: pytest.LogCaptureFixture) -> None:
