@@ -201,7 +201,9 @@ def rows(arguments: list[str]) -> Iterator[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no compiler.
+        SystemExit: after a help or a wrong option.
     """
+    _options(arguments)
     with tempfile.TemporaryDirectory() as folder:
         library = file_layer.library(Path(folder))
         process = subprocess.Popen(  # noqa: S603 - our own program
@@ -216,13 +218,17 @@ def rows(arguments: list[str]) -> Iterator[dict[str, Any]]:
         assert process.returncode == 0
 
 
-def _main() -> None:
+def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("kind", choices=("faults", "power"))
-    parser.add_argument("--writer", action="append")
+    parser.add_argument("--writer", action="append", choices=[one.name for one in WRITERS])
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def _main() -> None:
+    options = _options(sys.argv[1:])
     del os.environ["LD_PRELOAD"]  # of this process alone
     campaign = faults if options.kind == "faults" else power
     for writer in WRITERS:
