@@ -818,6 +818,25 @@ CHARGE_FAULTS: dict[str, tuple[Change, float]] = {
 }
 
 
+@pytest.mark.parametrize("late", [0, 1, 2, 3, 4])  # readings of 0.25 s
+@pytest.mark.parametrize("times_ohm", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("load_c", [0.6, 1.0, 1.75, 4.0])
+@pytest.mark.parametrize("first", [0, 1, 2, 3])  # reading of the flight, of those in a second
+def test_a_take_off_whose_current_is_read_after_its_voltages_is_no_contradiction(
+    first: int, load_c: float, times_ohm: float, late: int
+) -> None:
+    pack = Pack(load_c=load_c, step_s=0.25)
+    ohm = (times_ohm - 1.0) * LIPO.new_cell_ohm(16.0)
+    snapshots = [*pack.snapshots(50.0)][first:]
+    check = ConsistencyCheck()
+    for now, before in zip(snapshots[late:], snapshots, strict=False):
+        sag_v = ohm * (now.current_a or 0.0)
+        worn = every_cell(lambda v: v - sag_v)(now)  # noqa: B023 - of this reading
+        worn = voltage(lambda v: v - 6.0 * sag_v)(worn)  # noqa: B023
+        read = replace(worn, current_a=before.current_a)
+        assert check.check(read, FACTS, armed=True).rejected == ()
+
+
 @pytest.mark.parametrize("name", CHARGE_FAULTS)
 def test_a_charge_that_contradicts_the_current_is_rejected(name: str) -> None:
     change, within_s = CHARGE_FAULTS[name]

@@ -129,7 +129,9 @@ def stuck_or_missing(
     follows = abs(step.step_a) * by.ohm * _NO_CURRENT >= abs(step.cell_v)
     if follows or not _is_abrupt(samples, step.cell_v, by):
         return None
-    if max(abs(step.before_a), abs(step.after_a)) > _REST_C * by.ah:
+    # One that flows in the newest second was read after the voltages.
+    currents_a = step.before_a, step.after_a, samples[-1].current_a
+    if max(map(abs, currents_a)) > _REST_C * by.ah:
         return stuck if all(sample.still for sample in samples) else None
     if step.cell_v < 0.0:
         return f"current {step.after_a:.1f} A, cells sag {-step.cell_v * 1000.0:.0f} mV"
