@@ -356,6 +356,21 @@ def test_some_cells_that_part_from_the_others_and_the_pack_are_rejected_at_once(
     assert back.last == back.raw
 
 
+@pytest.mark.parametrize("step_v", [0.15, -0.15, 0.3, -0.5, 0.56])
+@pytest.mark.parametrize(("count", "wrong"), SOME)
+def test_some_cells_that_step_while_the_current_stands_are_rejected_in_4_s(
+    count: int, wrong: int, step_v: float
+) -> None:
+    data = PackData(LIHV, cells=count, capacity_mah=16_000.0)
+    indexes = np.random.default_rng(count * wrong).permutation(count)[:wrong].tolist()
+    pack = Pack(data, soc_frac=0.6, gust_frac=0.1)
+    result = flown(some_cells(indexes, lambda v: v + step_v), pack)
+    assert result.rejected_s.keys() == cells_at(indexes).keys()
+    assert max(result.rejected_s.values()) <= 4.0
+    assert result.disputed_s == {}
+    assert result.last.voltage_v == result.raw.voltage_v
+
+
 @pytest.mark.parametrize("factor", [0.01, 0.3, 0.5])
 @pytest.mark.parametrize(("count", "wrong"), SOME)
 def test_some_cells_that_no_charge_has_are_rejected_from_the_first_reading_on(

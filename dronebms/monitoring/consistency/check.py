@@ -134,7 +134,8 @@ class ConsistencyCheck:
             self._judged(self._voltages.added(sample, pack_data.chemistry, ah))
         elif sample is not None and self._voltages.fault is None:
             # A bad contact comes and goes within a second.
-            return _without_cells(snapshot, self._voltages.odd_cells(sample))
+            ohm = pack_data.chemistry.new_cell_ohm(pack_data.capacity_ah)
+            return _without_cells(snapshot, self._voltages.odd_cells(sample, ohm))
         pack_v = snapshot.voltage_v
         state = self._voltages
         if state.fault is None or (state.fault is Fault.PACK and pack_v is None):

@@ -7,6 +7,7 @@ from statistics import median
 
 from dronebms.monitoring.consistency.voltage_samples import (
     AFTER,
+    BEFORE,
     FEW,
     MOVED_V,
     SLACK_S,
@@ -114,29 +115,73 @@ def odd_cell(samples: Sequence[VoltageSample], base_v: float | None) -> tuple[in
     return (odd,) if is_odd and _pack_votes(samples, (odd,)) else ()
 
 
-def parted_cells(samples: Sequence[VoltageSample], rejected: tuple[int, ...]) -> tuple[int, ...]:
-    """Some of the cells, also most of them, that have left the others and the pack at once.
+def parted_cells(
+    samples: Sequence[VoltageSample], rejected: tuple[int, ...], ohm: float
+) -> tuple[int, ...]:
+    """Some of the cells, also most of them, that have left the others and the pack.
 
-    `rejected` are those that had left them before: they stay among the parted ones.
+    At once by what no step of the load explains, or within seconds while the current stands.
+
+    Args:
+        samples: the newest last.
+        rejected: those that had left before; they stay among the parted ones.
+        ohm: of a new cell.
     """
     if len(samples) == 1 or len(rejected) == len(samples[-1].cells_v):
         return ()
-    *before, newest = [_without(sample, rejected) for sample in samples[-1 - _WIRE_BEFORE :]]
-    pack_v = newest.pack_v - median([sample.pack_v for sample in before])
+    recent = [_without(sample, rejected) for sample in samples[-BEFORE - AFTER :]]
+    parted = _parted_at_once(recent[-1 - _WIRE_BEFORE :]) or _parted_while_steady(recent, ohm)
+    found = tuple(sorted({*parted, *rejected}))
+    votes = len(found) < len(samples[-1].cells_v) and _pack_votes(samples, found)
+    return found if parted and votes else ()
+
+
+def _parted_at_once(samples: Sequence[VoltageSample]) -> list[int]:
+    *before, newest = samples
     own_v = [median(column) for column in zip(*(one.cells_v for one in before), strict=True)]
-    share_v = pack_v / len(own_v)
-    away_v = [now_v - v - share_v for v, now_v in zip(own_v, newest.cells_v, strict=True)]
-    parted = [k for k, v in enumerate(own_v) if abs(away_v[k]) > _PARTED_FRAC * v]
+    return _leaving(
+        [now_v - v for v, now_v in zip(own_v, newest.cells_v, strict=True)],
+        newest.pack_v - median([sample.pack_v for sample in before]),
+        newest.difference_v - median([sample.difference_v for sample in before]),
+        [_PARTED_FRAC * v for v in own_v],
+    )
+
+
+def _parted_while_steady(samples: Sequence[VoltageSample], ohm: float) -> list[int]:
+    recent = step_samples(samples)
+    currents_a = [sample.current_a for sample in recent if sample.current_a is not None]
+    if not recent or len(currents_a) < len(recent):
+        return []
+    by_load_v = movement(currents_a) * ohm
+    return _leaving(
+        [median_step(column) for column in zip(*(one.cells_v for one in recent), strict=True)],
+        median_step([sample.pack_v for sample in recent]),
+        median_step([sample.difference_v for sample in recent]),
+        [max(_ODD_CELL_V, 2.0 * by_load_v)] * len(recent[-1].cells_v),
+    )
+
+
+def _leaving(
+    steps_v: Sequence[float], pack_v: float, sum_v: float, least_v: Sequence[float]
+) -> list[int]:
+    """Cells whose steps the pack has not, and that make the step of the sum away from the pack.
+
+    Args:
+        steps_v: of each cell.
+        pack_v: step of the pack.
+        sum_v: step of the sum away from the pack.
+        least_v: of each cell that leaves the others.
+    """
+    share_v = pack_v / len(steps_v)
+    away_v = [step_v - share_v for step_v in steps_v]
+    parted = [k for k, v in enumerate(away_v) if abs(v) > least_v[k]]
     others_v = [abs(v) for k, v in enumerate(away_v) if k not in parted]
     if not parted or not others_v:
-        return ()
-    stood = max(others_v) <= _OTHERS_FRAC * min(abs(away_v[k]) for k in parted)
-    sum_v = newest.difference_v - median([sample.difference_v for sample in before])
+        return []
     parted_v = sum([away_v[k] for k in parted])
-    stood = stood and abs(parted_v - sum_v) <= _OTHERS_FRAC * abs(parted_v)
-    found = tuple(sorted({*parted, *rejected}))
-    votes = len(found) < len(own_v) and _pack_votes(samples, found)
-    return found if stood and votes else ()
+    stood = max(others_v) <= _OTHERS_FRAC * min(abs(away_v[k]) for k in parted)
+    is_sum = abs(parted_v - sum_v) <= _OTHERS_FRAC * abs(parted_v)
+    return parted if stood and is_sum else []
 
 
 def _without(sample: VoltageSample, cells: tuple[int, ...]) -> VoltageSample:

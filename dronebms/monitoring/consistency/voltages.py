@@ -9,9 +9,10 @@ order; all are evaluated once a second.
    their sum is right. What the other cells leave of the pack is their mean.
 2. Cells that stand still to the bit while the others move are stuck and rejected. If all are
    stuck, cells and pack are disputed, because no reading shows the weakest cell.
-3. Some cells, even most of them, that at once leave the others and the pack by more than a step of
-   the load are rejected: the others and the pack stand. So are, from the first reading on, those
-   that no charge has, if the pack agrees with the others.
+3. Some cells, even most of them, that leave the others and the pack are rejected: the others and
+   the pack stand. They leave at once by more than a step of the load, or within 4 s while the
+   current stands. So are, from the first reading on, those that no charge has, if the pack agrees
+   with the others.
 4. One cell that is as far from the other cells as the sum is from the pack is rejected: the pack
    agrees with the others. A pack's voltage that stands still while the others move agrees with
    nothing, and one that follows a low cell some seconds later was read late. Differences that
@@ -126,10 +127,10 @@ class VoltageState:
         if self.fault is None and len(samples) >= BEFORE + AFTER:
             base_v = median([sample.difference_v for sample in samples[:-AFTER]])
             state = changed(state, base_v=base_v)
-        state = _stepped(state)
+        ohm = chemistry.new_cell_ohm(ah)
+        state = _stepped(state, ohm)
         if state.step_v is not None:
             return changed(state, fault=Fault.CELLS, since_s=_first(self.since_s, sample))
-        ohm = chemistry.new_cell_ohm(ah)
         fault, cells = _verdict(state, chemistry, ohm)
         if fault is not None:
             return changed(state, fault=fault, cells=cells, since_s=_first(self.since_s, sample))
@@ -138,22 +139,24 @@ class VoltageState:
         samples = (sample,) if lasted else samples
         return changed(state, samples=samples, fault=None, cells=(), since_s=None)
 
-    def odd_cells(self, sample: VoltageSample) -> tuple[int, ...]:
+    def odd_cells(self, sample: VoltageSample, ohm: float) -> tuple[int, ...]:
         """The cells that a reading between two seconds contradicts; they are no verdict."""
         if not self.samples or len(self.samples[-1].cells_v) != len(sample.cells_v):
             return ()
         samples = (*self.samples, sample)
-        return odd_cell(samples, self.base_v) or parted_cells(samples, ())
+        return odd_cell(samples, self.base_v) or parted_cells(samples, (), ohm)
 
 
 def _first(since_s: float | None, sample: VoltageSample) -> float:
     return sample.t_s if since_s is None else since_s
 
 
-def _stepped(state: VoltageState) -> VoltageState:
+def _stepped(state: VoltageState, ohm: float) -> VoltageState:
     """The state with a cell that has stepped alone, until the sum has stepped back."""
-    if state.cells and state.is_settled and (more := parted_cells(state.samples, state.cells)):
-        return changed(state, cells=more, step_v=None)
+    if state.cells and state.is_settled:
+        more = parted_cells(state.samples, state.cells, ohm)
+        if more:
+            return changed(state, cells=more, step_v=None)
     if state.step_v is not None and state.base_v is not None:
         if step_lasts(state.samples, state.cells[0], state.step_v, state.base_v):
             return state
@@ -198,7 +201,7 @@ def _certain(
             or stuck
             or odd_cell(samples, state.base_v)
             or cells_start_apart(samples, chemistry)
-            or parted_cells(samples, state.cells)
+            or parted_cells(samples, state.cells, ohm)
             or still_odd(samples, state.cells, state.base_v or 0.0)
         )
         if cells:
