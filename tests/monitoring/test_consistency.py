@@ -878,6 +878,27 @@ def test_a_charge_that_was_wrong_for_a_while_leaves_the_current_known(
     assert result.last.current_a == result.raw.current_a
 
 
+@pytest.mark.parametrize("load_c", [1.75, 2.6, 4.0])
+@pytest.mark.parametrize("span_s", [10.0, 30.0, 90.0])
+@pytest.mark.parametrize("name", ["none", "an offset", "stuck"])
+def test_a_current_that_was_wrong_for_a_while_is_in_no_dispute_afterwards(
+    name: str, span_s: float, load_c: float
+) -> None:
+    changes: dict[str, Change] = {
+        "none": current(lambda _: 0.0),
+        "an offset": current(lambda a: a - 16.0 * load_c),
+        "stuck": Stuck("current_a"),
+    }
+    end_s = FAULT_S + span_s
+    result = flown(
+        lambda s: changes[name](s) if s.t_s < end_s else s,
+        Pack(load_c=load_c, gust_frac=0.2),
+        end_s=end_s + 90.0,
+    )
+    assert result.disputed_s == {}
+    assert result.last == result.raw
+
+
 @pytest.mark.parametrize("name", ["none", "a quarter low"])
 def test_a_current_that_is_wrong_is_withheld_though_the_charge_has_jumped_before(name: str) -> None:
     """The charge has jumped, and jumped back, when the current becomes wrong."""

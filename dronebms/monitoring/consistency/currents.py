@@ -158,8 +158,8 @@ def _responded(state: CurrentState, by: Evidence) -> CurrentState:
 def _counted(state: CurrentState, by: Evidence) -> CurrentState:
     """Decide on counts that contradict each other; the verdict stays until they agree."""
     counts = state.counts
-    if state.mismatch is None and _has_jumped(counts, by.ah):
-        # A charge that is rejected itself is no witness, also not once it has jumped back.
+    if state.mismatch is None and (state.refuted_s is not None or _has_jumped(counts, by.ah)):
+        # What is rejected itself is no witness, also not once it is right again.
         return changed(state, counts=counts.without_difference())
     rates_a = state.rates_a
     currents_a = [sample.current_a for sample in state.samples]
