@@ -327,7 +327,7 @@ def _folders(config: Config) -> Iterator[Finding]:
             yield Finding("state", f"{path} is in use by another dronebms run", _STOP)
         elif (unread := unread_reason(config.vehicle_dir / CHECKPOINT)) is not None:
             text = f"earlier faults unknown: {unread}; the next run is no-go until it is restarted"
-            yield Finding("state", text, f"sudo rm {config.vehicle_dir / CHECKPOINT}", works=True)
+            yield Finding("state", text, _aside(config.vehicle_dir / CHECKPOINT), works=True)
 
 
 def _signing(config: Config) -> Iterator[Finding]:
@@ -341,7 +341,12 @@ def _signing(config: Config) -> Iterator[Finding]:
                 f"signing times unknown: {unread}; the next run begins again, and accepts signed "
                 "frames of the last minute once more, without a date those of any time"
             )
-            yield Finding(config.link_name(link), text, f"sudo rm {path}", works=True)
+            yield Finding(config.link_name(link), text, _aside(path), works=True)
+
+
+def _aside(path: Path) -> str:
+    """Command that puts a file aside, also a folder or a pipe in its place."""
+    return f"sudo mv --backup=numbered {path} {path}.aside"
 
 
 def _original_limits(config: Config) -> Iterator[Finding]:
@@ -351,7 +356,7 @@ def _original_limits(config: Config) -> Iterator[Finding]:
             f"original limits unknown: {file.reason}; the vehicle may still be limited, and reduce "
             "does nothing until the file is mended, or moved when the vehicle has its own limits"
         )
-        mend = f"sudo mv --backup=numbered {file.path} {file.path}.aside"
+        mend = _aside(file.path)
         if file.is_denied:
             owner = f"sudo chown --reference={config.vehicle_dir} {file.path}"
             mend = f"{owner} && sudo chmod u+rw {file.path}"

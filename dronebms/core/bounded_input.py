@@ -53,6 +53,20 @@ def read_bytes(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     raise BoundError(f"more than {max_bytes} bytes")
 
 
+def read_stored(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
+    """Content of a file of the program's own, which is a regular one: nothing waits for a pipe.
+
+    Raises:
+        OSError: the file cannot be read, or is a device, a pipe or a socket.
+        BoundError: it is longer than `max_bytes`.
+    """
+    with open_regular(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise BoundError(f"more than {max_bytes} bytes")
+    return data
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a file that is read more than once, or longer than the bound of `read_bytes`.
 
@@ -60,8 +74,13 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be read, or is a device, a pipe or a socket.
     """
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise not_regular(path)
     return path.open("rb")
+
+
+def not_regular(path: Path) -> OSError:
+    """The error of a device, a pipe or a socket in the place of a file."""
+    return OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _without_waiting(path: str, flags: int) -> int:

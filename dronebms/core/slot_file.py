@@ -15,6 +15,7 @@ import threading
 import zlib
 from pathlib import Path
 
+from dronebms.core.bounded_input import not_regular
 from dronebms.core.disk import make_folder, sync_folder, write_all
 from dronebms.core.file_lock import locked
 
@@ -58,6 +59,9 @@ class SlotFile:
         make_folder(path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            self.close()
+            raise not_regular(path)
         if locks and not locked(self._file):
             self.close()
             raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
@@ -217,6 +221,11 @@ def damage(path: Path) -> str:
     return f"{path.name} is damaged"
 
 
+def unreadable(path: Path) -> str:
+    """Why a file that may be there is not used, if it cannot be opened or read."""
+    return f"{path.name} cannot be read"
+
+
 def exposure(path: Path) -> str:
     """Why a file that other users can write is not used."""
     return f"others could write {path.name}"
@@ -230,6 +239,8 @@ def unread_reason(path: Path, marks: tuple[bytes, ...], slot_bytes: int) -> str 
     try:
         status = path.lstat()
         owner = path.parent.stat().st_uid
+        if not stat.S_ISREG(status.st_mode):  # a link too, which is not followed
+            return unreadable(path)
         if status.st_uid != owner or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return exposure(path)
         is_unread = all(_is_damaged(path, mark, slot_bytes) for mark in marks)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from dronebms.core.disk import is_of_the_disk, make_folder
+from dronebms.core.disk import is_of_the_disk, make_folder, real_path
 from dronebms.core.errors import ConfigError, OutputError
 from dronebms.health.database import Row
 
@@ -60,7 +60,7 @@ class SqliteFile:
     def _opened(self, mode: str) -> sqlite3.Connection:
         # Without a writer there is no WAL file, and a reader may not be permitted to create one.
         unwritten = mode == "ro" and not self._path.with_name(f"{self._path.name}-wal").exists()
-        uri = f"{self._path.resolve().as_uri()}?mode={mode}" + "&immutable=1" * unwritten
+        uri = f"{real_path(self._path).as_uri()}?mode={mode}" + "&immutable=1" * unwritten
         return sqlite3.connect(uri, uri=True, timeout=_BUSY_S)
 
     def _check(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.bounded_input import read_bytes
+from dronebms.core.bounded_input import read_stored
 from dronebms.core.clock import boot_id, boot_s
 from dronebms.core.errors import ConfigError
 from dronebms.core.state import decode, encode, from_json, to_json
@@ -87,13 +87,15 @@ class BootFile:
 
     def _read(self) -> Boot | None:
         try:
-            part = from_json(read_bytes(self._path, _MAX_BYTES))
+            part = from_json(read_stored(self._path, _MAX_BYTES))
         except (OSError, ValueError):  # none yet, or damaged
             return None
         boot = decode(Boot, part, str(self._path))
         return None if boot is None or not boot.firsts else boot
 
     def _store(self, boot: Boot) -> bool:
+        if self._path.exists() and not self._path.is_file():
+            return False  # writing to a pipe would wait for its reader
         try:
             with atomic_writer(self._path) as file:
                 file.buffer.write(to_json(encode(boot)))

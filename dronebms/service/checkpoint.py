@@ -45,7 +45,7 @@ _STOP_S = 5.0  # that closing waits for a disk
 _HELD_S = 30.0  # after the end of a run, for its restart
 _STEADY_S = 5.0  # a run that lasts so long was not ended by the state that it restored
 _DAMAGED = slot_file.damage(Path(CHECKPOINT))
-_UNREADABLE = f"{CHECKPOINT} cannot be read"
+_UNREADABLE = slot_file.unreadable(Path(CHECKPOINT))
 _NOT_PRIVATE = slot_file.exposure(Path(CHECKPOINT))
 _log = logging.getLogger(__name__)
 
@@ -183,14 +183,16 @@ class CheckpointFile:
 
     def _reopen(self) -> None:
         """Make the file again if it was deleted, others could write it or it was not opened."""
+        loss = None
         if self._file is not None:
             loss = self._file.loss
             if loss is None:
                 return
-            self._log_trouble(f"{loss}, it is made again")
             if not self._file.is_deleted:
                 self._path.unlink()
         file = self._opened()
+        if loss is not None:
+            self._log_trouble(f"{loss}, it is made again")
         self.close()
         self._file = file
         self._latches = None

@@ -101,9 +101,9 @@ class TimestampFile:
         loss = None if before is None else before.loss
         if before is not None and loss is None:
             return before
+        self._file, _ = slot_file.own_file(self._path, _MARK, _SLOT_BYTES)
         if loss is not None:
             self._log_trouble(f"{loss}, it is made again")
-        self._file, _ = slot_file.own_file(self._path, _MARK, _SLOT_BYTES)
         self._synced = None
         if before is not None:
             before.close()

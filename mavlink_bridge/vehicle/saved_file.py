@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.bounded_input import read_bytes
+from dronebms.core.bounded_input import read_stored
 from dronebms.core.disk import make_folder, may_be_there, sync_folder
 from dronebms.core.errors import ConfigError
 
@@ -66,7 +66,7 @@ def unread_files(folder: Path, kinds: Mapping[str, Mapping[str, float]]) -> Iter
         for path in sorted(folder.glob(_NAME.format("*", "*", f"{kind}*"))):
             try:
                 if _is_readable_by_owner(path):
-                    _content_of(json.loads(read_bytes(path)), most)
+                    _content_of(json.loads(read_stored(path)), most)
                 else:
                     yield UnreadFile(
                         path, f"{path.name} cannot be read: no permission", is_denied=True
@@ -197,7 +197,7 @@ class SavedFile:
         """Content of the file, without values if there is none; raises what its damage raises."""
         if not may_be_there(self.path):
             return _Content({})
-        return _content_of(json.loads(read_bytes(self.path)), self.most)
+        return _content_of(json.loads(read_stored(self.path)), self.most)
 
     def _is_open(self) -> bool:
         """Whether this may be a board whose values are aside, because its id is not known."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dronebms.core import bounded_input
-from dronebms.core.bounded_input import BoundError, Lines, Window, read_bytes
+from dronebms.core.bounded_input import BoundError, Lines, Window, read_bytes, read_stored
 from dronebms.core.errors import ConfigError
 from dronebms.core.toml_schema import Section, read_text, validated
 from tests.special_files import special_file
@@ -211,3 +211,11 @@ def test_a_toml_that_is_too_large_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "x.toml", Path("/dev/zero")):
         with pytest.raises(ConfigError, match="more than 1048576 bytes"):
             read_text(path)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "pipe", "folder", "long"])
+def test_a_stored_file_is_a_regular_one_of_bounded_length(tmp_path: Path, kind: str) -> None:
+    with pytest.raises((OSError, BoundError)):
+        read_stored(special_file(tmp_path, kind))
+    (tmp_path / "x").write_bytes(b"content")
+    assert read_stored(tmp_path / "x") == b"content"

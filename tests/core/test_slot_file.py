@@ -11,10 +11,12 @@ from time import monotonic
 
 import pytest
 
-from dronebms.core.slot_file import SlotFile
+from dronebms.core.slot_file import SlotFile, unread_reason
 from tests.disks import files_limited_to
+from tests.special_files import special_file
 
 MARK, SLOT_BYTES = b"TEST", 64
+NO_FILE = {"pipe": "not a regular file", "folder": "is a directory", "link": "symbolic links"}
 
 
 def opened(path: Path, *, locks: bool = False) -> "closing[SlotFile]":
@@ -213,3 +215,15 @@ def test_a_number_that_could_not_be_read_is_not_taken_again(
         assert file.number == 4
     with opened(path) as file:
         assert file.read() == b"e"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "link"
+    if kind == "link":
+        path.symlink_to(tmp_path / "x")
+    else:
+        path = special_file(tmp_path, kind)
+    with pytest.raises(OSError, match=f"(?i){NO_FILE[kind]}"):
+        SlotFile(path, MARK, SLOT_BYTES)
+    assert unread_reason(path, (MARK,), SLOT_BYTES) == f"{path.name} cannot be read"

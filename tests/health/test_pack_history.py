@@ -583,6 +583,21 @@ def test_a_row_of_another_form_is_one_sentence(tmp_path: Path, wrong: dict[str, 
     assert "\n" not in str(caught.value)
 
 
+def test_links_that_lead_in_a_circle_end_no_history(
+    tmp_path: Path, start: list[Report], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FILE).symlink_to(tmp_path / FILE)
+    with closing(PackHistorySink(tmp_path, lambda: TODAY_S)) as sink:
+        sink(start[0])
+        while not caplog.records:
+            os.sched_yield()
+        (tmp_path / FILE).unlink()
+        for report in start:
+            sink(report)
+    assert "cannot be used" in caplog.records[0].getMessage()
+    assert len(stored(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -12,6 +12,7 @@ import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -162,6 +163,16 @@ def boots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Boots:
 
 def numbers_of(folder: Path) -> list[int]:
     return [int(path.stem.split("-")[1]) for path in runs(folder)]
+
+
+def test_a_pipe_in_the_place_of_the_file_of_starts_holds_up_no_recording(
+    tmp_path: Path, boots: Boots
+) -> None:
+    os.mkfifo(tmp_path / BOOT_FILE)
+    begun_s = monotonic()
+    boots.record(tmp_path, 1)
+    assert monotonic() - begun_s < 4.0  # closing waits for 5 s at most
+    assert numbers_of(tmp_path) == [1]
 
 
 def test_a_date_that_is_set_in_flight_makes_no_file_of_the_run_old(

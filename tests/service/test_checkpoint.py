@@ -51,6 +51,7 @@ from smartbattery.registers import ADDRESS
 from smartbattery.snapshot import Identity, Snapshot
 from tests.disks import HeldDisk
 from tests.mavlink_bridge.loopback import WAIT_S
+from tests.special_files import special_file
 
 RULES = Rules((LimitChange("hot", trip=50.0),), (Action(Severity.WARNING, ActionKind.RETURN),))
 FAULTS = ("weak_cell=0.5", "resistance")
@@ -824,6 +825,27 @@ def test_one_line_states_that_a_checkpoint_is_damaged(
         with closing(CheckpointFile(path)) as file:
             assert file.parts.get(UNREAD) == reason
         assert [record.getMessage() for record in caplog.records] == texts
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_checkpoint_whose_place_is_taken_in_flight_is_logged_once_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / kind
+    with closing(CheckpointFile(path)) as file:
+        file.step(0.0, lambda: stored_number(1))
+        path.unlink()
+        special_file(tmp_path, kind)
+        for second in range(1, 10):
+            file.step(float(second), lambda: stored_number(1))
+        assert len(caplog.records) == 1
+        path.rename(tmp_path / "aside")
+        file.step(10.0, lambda: stored_number(2))
+        file.step(11.0, lambda: stored_number(3))
+    with closing(CheckpointFile(path)) as file:
+        assert number_of(file.parts) == 3
+    assert caplog.text.count(f"a restart restores this run: {path} is written") == 1
 
 
 def test_a_state_without_a_json_form_stops_nothing(

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from dronebms.core.atomic_file import atomic_writer
-from dronebms.core.bounded_input import read_bytes
+from dronebms.core.bounded_input import read_stored
 from dronebms.core.disk import make_folder
 from dronebms.core.errors import ConfigError, OutputError
 from dronebms.estimation.learning.learned_json import (
@@ -334,7 +334,7 @@ class PackMemoryFolder:
 def _read(path: Path, kind: str, of: Callable[[Any], _Content]) -> _Content | None:
     """Content of a file, None if there is none; raises ConfigError."""
     try:
-        return of(json.loads(read_bytes(path)))
+        return of(json.loads(read_stored(path)))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -3,10 +3,12 @@
 
 import json
 import math
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -521,3 +523,17 @@ def test_two_programs_that_store_at_once_lose_no_flight(tmp_path: Path) -> None:
         program.join()
     found = {flight.flight_id for flight in PackMemoryFolder(tmp_path).vehicle("V")}
     assert found == {f"{name}{flight}" for name in "ab" for flight in range(8)}
+
+
+@pytest.mark.parametrize("name", ["a.json", "models/m.json", "vehicles/v.json"])
+def test_a_pipe_in_the_place_of_a_file_delays_no_step(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    errors: list[str] = []
+    begun_s = monotonic()
+    known = recall(
+        PackMemoryFolder(tmp_path), Keys("a", "m", "v"), lambda error: errors.append(str(error))
+    )
+    assert monotonic() - begun_s < 5.0  # a pipe of the user is waited for, 10 s
+    assert errors == [f"{tmp_path / name} cannot be read: not a regular file"]
+    assert known == Known(None, (), ())

@@ -379,6 +379,23 @@ def test_a_file_that_is_lost_in_a_run_is_made_again_with_the_times_in_memory(
     again.kill()
 
 
+def test_a_file_whose_place_is_taken_in_a_run_is_logged_once_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "signing"
+    with closing(TimestampFile(path)) as file:
+        path.unlink()
+        path.mkdir()
+        for own in range(1, 10):
+            file.write(SigningState("boot", own, own, ()))
+        assert len(caplog.records) == 1
+        path.rmdir()
+        file.write(SigningState("boot", 10, 10, ()))
+    stored = stored_in(path)
+    assert stored is not None
+    assert stored.own == 10
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "signing"
     path.write_bytes(b"x" * 100)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from pymavlink.dialects.v20 import common as mavlink
@@ -119,12 +120,26 @@ def test_a_file_that_cannot_be_read_is_no_absent_one(
             raise OSError(number, "failed")
 
         with monkeypatch.context() as patch:
-            patch.setattr(saved_file, "read_bytes", failing)
+            patch.setattr(saved_file, "read_stored", failing)
             saved = loaded(tmp_path, autopilot)
             assert not saves(saved, {"MOT_BAT_CURR_MAX": 30.0})
             assert saved.take_texts() == [UNKNOWN]
         saved.step(autopilot, 10.0)  # the disk has recovered
         assert saved.values == VALUES
+
+
+def test_a_pipe_in_the_place_of_a_file_holds_up_nothing(
+    tmp_path: Path, autopilot: Autopilot
+) -> None:
+    os.mkfifo(tmp_path / NAME)
+    begun_s = monotonic()
+    saved = loaded(tmp_path, autopilot)
+    assert not saves(saved, VALUES)
+    assert monotonic() - begun_s < 5.0  # a pipe of the user is waited for, 10 s
+    assert saved.take_texts() == [UNKNOWN]
+    (tmp_path / NAME).unlink()
+    saved.step(autopilot, 30.0)
+    assert saves(saved, VALUES, 30.0)
 
 
 def test_a_file_is_judged_for_the_user_who_has_the_folder(
@@ -166,7 +181,7 @@ def test_a_file_that_the_disk_does_not_give_is_named_and_an_absent_one_is_not(
         raise OSError(number, "failed")
 
     (tmp_path / NAME).write_text("{")
-    monkeypatch.setattr(saved_file, "read_bytes", failing)
+    monkeypatch.setattr(saved_file, "read_stored", failing)
     files = saved_file.unread_files(tmp_path, {"limits": MOST})
     assert [file.reason for file in files] == reasons
 
