@@ -11,6 +11,7 @@ Source: sd-daemon(3) for the priorities, systemd.exec(5) for JOURNAL_STREAM.
 import json
 import logging
 import os
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from dronebms.core.clock import Clock, known_date
 from dronebms.core.disk import write_all
 from dronebms.core.number_format import printable
 
+_PLACE = re.compile(r"%[-0-9.]*[a-z]")  # of a value in a format
+_NUMBER = re.compile("[0-9]+")
 _FIELDS = ("battery", "limit", "event")  # of the JSON line, from `extra`
 _BURST = 5.0
 _EACH_S = 10.0
@@ -67,7 +70,7 @@ class RepeatFilter(logging.Filter):
         # Whole numbers in a message are a battery or a process; others are values of the moment.
         args = record.args if isinstance(record.args, tuple) else ()
         which = (getattr(record, name, None) for name in _FIELDS)
-        key = (record.msg, *which, *(arg for arg in args if isinstance(arg, int)))
+        key = (_kind_of(record), *which, *(arg for arg in args if isinstance(arg, int)))
         now_s = self._clock.now_s()
         known = self._allowances.pop(key, None) or _Allowance(_BURST, now_s)
         self._allowances[key] = known  # the last one: the first is the one that is longest unused
@@ -82,6 +85,14 @@ class RepeatFilter(logging.Filter):
         known.suppressed = 0
         known.left -= 1.0
         return True
+
+
+def _kind_of(record: logging.LogRecord) -> str:
+    """Message without the values of the moment: the format, or of one without words the text."""
+    message = str(record.msg)
+    if any(letter.isalpha() for letter in _PLACE.sub("", message)):
+        return message
+    return _NUMBER.sub("#", record.getMessage())
 
 
 class TextFormatter(logging.Formatter):

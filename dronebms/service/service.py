@@ -265,8 +265,7 @@ class Service:
         # The flight goes on with the old configuration, also after a mistake of our own.
         except Exception as error:  # noqa: BLE001 - the one place around a configuration in flight
             kind = "" if isinstance(error, DroneBmsError) else f"{type(error).__name__}: "
-            for line in str(error).splitlines() or [""]:
-                _log.error("the configuration is not changed: %s%s", kind, line)
+            _log.error("the configuration is not changed: %s%s", kind, error)
             return
         # From here on assignments only, which cannot fail.
         for pipeline, changed in zip(self._pipelines, stages, strict=True):
@@ -278,8 +277,8 @@ class Service:
         if self._bridge.vehicle_control is not None:
             self._bridge.vehicle_control.configured = kinds
         _log.info("limits, actions and charger are those of %s now", path)
-        for line in waiting:
-            _log.warning("%s", line)
+        if waiting:
+            _log.warning("%s", "\n".join(waiting))
 
     def _install(self, control: VehicleControl) -> None:
         self._bridge.vehicle_control = control

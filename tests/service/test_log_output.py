@@ -56,6 +56,16 @@ def test_another_battery_or_limit_is_no_repetition() -> None:
     assert [repeats.filter(record("battery %d: x", 2)) for _ in range(6)].count(True) == 5
 
 
+def test_two_texts_without_a_format_of_their_own_are_no_repetition() -> None:
+    repeats = RepeatFilter(VirtualClock())
+    for text in ("RETURN: LOW: cell 3 3.42 V", "LAND: link does not accept it", "pilot: LOITER"):
+        for form in ("%s", "%s: %s"):
+            args = ("udpin:0.0.0.0:14550", text) if form == "%s: %s" else (text,)
+            assert [repeats.filter(record(form, *args)) for _ in range(6)] == [True] * 5 + [False]
+    numbers = [repeats.filter(record("%s", f"cell {one} 3.{one:02} V")) for one in range(10)]
+    assert numbers == [True] * 5 + [False] * 5
+
+
 def test_what_is_remembered_of_messages_is_bounded() -> None:
     """A number in a message, such as a count, makes each one another message."""
     repeats = RepeatFilter(VirtualClock())

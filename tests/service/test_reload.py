@@ -17,7 +17,7 @@ from time import monotonic, sleep
 import pytest
 
 import dronebms.service.service as module
-from dronebms.core.clock import SystemClock
+from dronebms.core.clock import SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError
 from dronebms.core.report import Action, ActionKind, ActionRequest, Report, Severity, Status
 from dronebms.core.toml_schema import validated
@@ -26,6 +26,7 @@ from dronebms.protection.actions import Actions
 from dronebms.service import config_reload
 from dronebms.service.config import Config
 from dronebms.service.config_reload import _REASONS, ConfigReading, read_again
+from dronebms.service.log_output import RepeatFilter, TextFormatter
 from dronebms.service.service import Service
 from tests.mavlink_bridge.loopback import WAIT_S
 
@@ -171,6 +172,25 @@ def test_a_pipe_in_place_of_the_file_does_not_hold_up_the_flight(
     running.service.reload(running.path, partial(read_again, running.path))
     assert running.rules() == before
     assert "is no regular file" in caplog.text
+
+
+def test_every_error_and_every_key_that_waits_is_in_one_line_of_the_log(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log suppresses repetitions: of a line for each error the sixth would be lost."""
+    repeats = RepeatFilter(VirtualClock())
+    keys = [f"wrong_{letter}" for letter in "abcdefghi"]
+    running.reload(OLD + "".join(f"[{key}]\n" for key in keys))
+    running.reload(OLD.replace("hover", "survey") + "[metrics]\n[vehicle]\nname = 'x'\n")
+    texts = [
+        TextFormatter(journal=False).format(record)
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and repeats.filter(record)
+    ]
+    assert len(texts) == 2
+    assert all(f"{key} is not a known key" in texts[0] for key in keys)
+    waits = ("battery.1.bus", "metrics", "vehicle.name")
+    assert all(f"{key} waits for a restart" in texts[1] for key in waits)
 
 
 # ---------------------------------------------------------------------- reading in a thread
