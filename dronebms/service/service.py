@@ -66,22 +66,23 @@ def serve(path: Path, stack: ExitStack) -> None:
     signals = Signals()
     config = read_config(path)
     refuse_unusable(config)
-    notifier = Notifier()
+    notifier = stack.enter_context(closing(Notifier()))
     checkpoint = (
         None
         if config.state is None
         else CheckpointFile(config.state.folder / CHECKPOINT, str(path.absolute()))
     )
     clock = SystemClock(start_s=0.0 if checkpoint is None else checkpoint.start_s)
-    # Closed after the vehicle is restored, so that the last job is done.
+    # Closed after the vehicle is restored, so that the last job is done and no disk is waited for.
     worker = stack.enter_context(closing(Worker("vehicle limits")))
+    checkpoints = stack.enter_context(ExitStack())
     service = Service(config, stack, clock, run=worker.run)
     background = None
     if checkpoint is not None:
         service.restore(checkpoint.parts)
         checkpoint.parts = {}  # some 300 kB, which nothing needs from here on
         background = BackgroundCheckpoint(checkpoint)
-        stack.callback(background.close)
+        checkpoints.callback(background.close)
     stack.callback(notifier.notify, "STOPPING=1")
     signals.collect_stops()
     reading = ConfigReading(path)
@@ -154,7 +155,7 @@ class Service:
         kinds = config.action_kinds()
         # Values that an earlier run has left on the vehicle are restored also without an action.
         if kinds or left_behind(self._vehicle_dir):
-            self._install(VehicleControl(self._vehicle_dir, kinds, self._run))
+            self._bridge.vehicle_control = VehicleControl(self._vehicle_dir, kinds, self._run)
         rules = _rules(config)
         self._can = CanBuses(clock, stack, self._bridge.can_port)
         sinks = self._sinks(config)
@@ -182,6 +183,9 @@ class Service:
         )
         start = Start(batteries, rules, config.topology)
         self._recorder = recorder_of(config.recording, start, stack)
+        # First at the end: everything else that is closed may wait for a disk.
+        if self._bridge.vehicle_control is not None:
+            stack.callback(self._bridge.restore_parameters, clock)
 
     def _sinks(self, config: Config) -> list[Sink]:
         stack = self._stack
@@ -273,16 +277,13 @@ class Service:
         self._charger = charger
         self._config = config
         if control is not None:
-            self._install(control)
+            self._bridge.vehicle_control = control
+            self._stack.callback(self._bridge.restore_parameters, self._clock)
         if self._bridge.vehicle_control is not None:
             self._bridge.vehicle_control.configured = kinds
         _log.info("limits, actions and charger are those of %s now", path)
         if waiting:
             _log.warning("%s", "\n".join(waiting))
-
-    def _install(self, control: VehicleControl) -> None:
-        self._bridge.vehicle_control = control
-        self._stack.callback(self._bridge.restore_parameters, self._clock)
 
     def _polled(
         self, index: int, t_s: float, transfers: Sequence[Transfer], state: GaugeState

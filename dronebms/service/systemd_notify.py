@@ -41,6 +41,10 @@ class Notifier:
             except OSError:
                 pass
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
     def stepped(self, report: Report, *, stuck: bool) -> None:
         """Send what is due after a report of the loop; the first one makes the service ready.
 

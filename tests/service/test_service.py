@@ -22,26 +22,33 @@ import pytest
 import smbus2
 from pymavlink.dialects.v20 import common as mavlink
 
+import dronebms.service.service as module
 import smartbattery.device_lock
 from dronebms.analysis.replay import reports as replayed
+from dronebms.core.background_jobs import Worker
 from dronebms.core.clock import Clock, SystemClock, VirtualClock
 from dronebms.core.errors import ConfigError, InUseError
 from dronebms.core.report import PackSummary, Report
 from dronebms.core.toml_schema import validated
 from dronebms.core.vehicle_state import UNKNOWN_VEHICLE
+from dronebms.estimation.learning.pack_memory import BackgroundPackMemory
 from dronebms.flightlogs import FlightOptions
 from dronebms.health.database import PackHistory
 from dronebms.health.pack_label import PackLabel
+from dronebms.health.sink import PackHistorySink
 from dronebms.health.sqlite import FILE, SqliteFile
 from dronebms.monitoring.pipeline import Pipeline
 from dronebms.recording.gauge_tap import SteppedGauge, TappedGauge
 from dronebms.recording.reading import read_records
+from dronebms.recording.recorder import Recorder
 from dronebms.recording.records import Start
+from dronebms.service.checkpoint import BackgroundCheckpoint
 from dronebms.service.config import Config
-from dronebms.service.service import Service
+from dronebms.service.service import Service, serve
 from dronebms.service.signals import Signals
 from dronebms.telemetry import json_line
 from dronebms.telemetry.status_socket import read_status
+from mavlink_bridge.bridge import Bridge
 from sim.emulator.world import open_virtual
 from sim.plant.faults import parse_fault
 from smartbattery.bus import Bus
@@ -594,3 +601,38 @@ def test_an_absence_of_the_process_blames_nothing_and_its_recording_replays_to_t
     (path,) = (tmp_path / "runs").glob("*.rec")
     again = list(replayed(path, FlightOptions(), lambda _: None))
     assert [decisions(report) for report in again] == [decisions(report) for report in reports]
+
+
+def test_the_vehicle_is_restored_before_anything_waits_for_a_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that has stalled takes more of the end than systemd grants."""
+    closed: list[str] = []
+
+    def noted(kind: type, method: str) -> None:
+        before = getattr(kind, method)
+
+        def note(*args: object) -> None:
+            closed.append(kind.__name__)
+            before(*args)
+
+        monkeypatch.setattr(kind, method, note)
+
+    noted(Bridge, "restore_parameters")
+    waiting = (BackgroundCheckpoint, Recorder, PackHistorySink, BackgroundPackMemory, Worker)
+    for kind in waiting:
+        noted(kind, "close")
+    monkeypatch.setattr(Service, "reports", lambda _: ())
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of the tests stay
+    monkeypatch.setattr(module, "limit_garbage", lambda: None)
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[[battery]]\nbus = "sim:hover"\n[mavlink]\nurl = "udpout:127.0.0.1:9"\n'
+        f'[state]\ndir = "{tmp_path}/state"\n[recording]\ndir = "{tmp_path}/recordings"\n'
+        '[[action]]\non = "governor"\ndo = "reduce"\n'
+    )
+    with ExitStack() as stack:
+        serve(path, stack)
+    assert closed[0] == "Bridge"
+    assert closed[-1] == "Worker"
+    assert set(closed) == {"Bridge", *(kind.__name__ for kind in waiting)}

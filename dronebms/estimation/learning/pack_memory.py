@@ -164,7 +164,9 @@ class BackgroundPackMemory:
                 pass  # the writer logs it
         self._newest.store(keys, learned)
         before = self._threads
-        thread = threading.Thread(target=self._write, args=(keys, learned, before), name="learned")
+        thread = threading.Thread(
+            target=self._write, args=(keys, learned, before), name="learned", daemon=True
+        )
         self._threads = [thread]
         thread.start()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learned packs are stored whole, validated, and used as a prior."""
 
+import fcntl
 import json
 import math
 import os
@@ -29,6 +30,7 @@ from dronebms.estimation.cell.cell_model import (
 )
 from dronebms.estimation.cell.cell_parameters import CellParameters
 from dronebms.estimation.estimator import Estimator
+from dronebms.estimation.learning import pack_memory
 from dronebms.estimation.learning.interval_adaptation import NOT_ADAPTED
 from dronebms.estimation.learning.learned_json import (
     learned_to_json,
@@ -537,3 +539,18 @@ def test_a_pipe_in_the_place_of_a_file_delays_no_step(tmp_path: Path, name: str)
     assert monotonic() - begun_s < 5.0  # a pipe of the user is waited for, 10 s
     assert errors == [f"{tmp_path / name} cannot be read: not a regular file"]
     assert known == Known(None, (), ())
+
+
+def test_a_folder_that_another_program_holds_holds_up_no_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack_memory, "_WRITE_S", 0.1)
+    with (tmp_path / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        kept = BackgroundPackMemory(PackMemoryFolder(tmp_path))
+        save(kept, "A", learned_once())
+        kept.close()
+        writer = next(one for one in threading.enumerate() if one.name == "learned")
+        assert writer.daemon
+    writer.join(10.0)
+    assert PackMemoryFolder(tmp_path).load("A") is not None
